@@ -1,0 +1,257 @@
+/* exec.c - which execution runs on this thread, and the one loop around every operation that waits.
+ *
+ * Owns the execution of ordinary threads: a parker (mutex, condition variable, one flag), reference-counted because wakers may
+ * outlive the thread. Strands bring their own (runtime/strand.c). This file takes no part in link-time optimization: its
+ * accessors must stay calls. */
+#include <base/alloc.h>
+#include <base/exec.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static WF_THREAD_LOCAL wf_exec *current;
+
+/* ---- ordinary threads --------------------------------------------------------------------------------------- */
+
+typedef struct parker {
+    wf_exec exec;
+    wf_a32 refs; /* the thread's and each waker's */
+    pthread_mutex_t lock;
+    pthread_cond_t woken;
+    bool notified; /* under lock */
+} parker;
+
+static pthread_key_t parker_key;
+static pthread_once_t parker_once = PTHREAD_ONCE_INIT;
+static bool parker_key_made;
+
+static void parker_unref(parker *p)
+{
+    if (wf_sub_acqrel(&p->refs, 1) != 1)
+        return;
+    pthread_cond_destroy(&p->woken);
+    pthread_mutex_destroy(&p->lock);
+    free(p->exec.detail);
+    free(p);
+}
+
+static int parker_clone(const weft_waker *self, weft_waker *out)
+{
+    wf_add_rlx(&((parker *)self->data)->refs, 1);
+    *out = *self;
+    return 0;
+}
+
+static void parker_wake_by_ref(const weft_waker *self)
+{
+    parker *p = self->data;
+    pthread_mutex_lock(&p->lock);
+    p->notified = true;
+    pthread_cond_signal(&p->woken);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void parker_drop(weft_waker *self) { parker_unref(self->data); }
+
+static void parker_wake(weft_waker *self)
+{
+    parker_wake_by_ref(self);
+    parker_drop(self);
+}
+
+static const weft_waker_ops parker_waker_ops = {
+    .clone = parker_clone, .wake = parker_wake, .wake_by_ref = parker_wake_by_ref, .drop = parker_drop};
+
+/* An ordinary thread's wait is not a pthread cancellation point: cancelling it there would leave wakers behind. */
+static void parker_suspend(wf_exec *self, int64_t deadline)
+{
+    parker *p = wf_container(self, parker, exec);
+    struct timespec until = {.tv_sec = deadline / WEFT_SEC, .tv_nsec = deadline % WEFT_SEC};
+    int cancel_state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    pthread_mutex_lock(&p->lock);
+    while (!p->notified) {
+        if (deadline == WEFT_FOREVER)
+            pthread_cond_wait(&p->woken, &p->lock);
+        else if (deadline <= 0 || pthread_cond_timedwait(&p->woken, &p->lock, &until) != 0)
+            break;
+    }
+    p->notified = false;
+    pthread_mutex_unlock(&p->lock);
+    pthread_setcancelstate(cancel_state, NULL);
+}
+
+static int parker_interruption(wf_exec *self)
+{
+    (void)self;
+    return 0;
+}
+
+static void parker_yield(wf_exec *self)
+{
+    (void)self;
+    sched_yield();
+}
+
+static const wf_exec_ops parker_ops = {.suspend = parker_suspend, .interruption = parker_interruption, .yield = parker_yield};
+
+static void parker_thread_ends(void *arg)
+{
+    current = NULL;
+    parker_unref(arg);
+}
+
+static void parker_key_create(void) { parker_key_made = pthread_key_create(&parker_key, parker_thread_ends) == 0; }
+
+static wf_exec *parker_create(void)
+{
+    pthread_once(&parker_once, parker_key_create);
+    parker *p = parker_key_made ? calloc(1, sizeof *p) : NULL;
+    if (!p)
+        return NULL;
+    wf_store_rlx(&p->refs, 1);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->woken, &attributes);
+    pthread_condattr_destroy(&attributes);
+    p->exec.ops = &parker_ops;
+    p->exec.cx = (weft_context){.waker = {&parker_waker_ops, p}, .exec = &p->exec};
+    if (pthread_setspecific(parker_key, p) != 0) {
+        parker_unref(p);
+        return NULL;
+    }
+    return &p->exec;
+}
+
+/* ---- the accessors ------------------------------------------------------------------------------------------ */
+
+WF_NOINLINE wf_exec *wf_exec_peek(void)
+{
+    __asm__ volatile("" ::: "memory");
+    return current;
+}
+
+WF_NOINLINE wf_exec *wf_exec_current(void)
+{
+    __asm__ volatile("" ::: "memory");
+    if (wf_unlikely(!current))
+        current = parker_create();
+    return current;
+}
+
+WF_NOINLINE wf_exec *wf_exec_set(wf_exec *exec)
+{
+    __asm__ volatile("" ::: "memory");
+    wf_exec *before = current;
+    current = exec;
+    return before;
+}
+
+/* ---- awaiting ----------------------------------------------------------------------------------------------- */
+
+int wf_await_entry(wf_exec **out)
+{
+    wf_exec *exec = wf_exec_current();
+    *out = exec;
+    if (wf_unlikely(!exec))
+        return WEFT_ENOMEM;
+    if (wf_unlikely(!wf_exec_can_wait(exec)))
+        return WEFT_EDEADLK;
+    return exec->ops->interruption(exec);
+}
+
+void wf_spend(wf_exec *exec)
+{
+    if (wf_likely(exec->budget > 1)) {
+        exec->budget--;
+        return;
+    }
+    exec->ops->yield(exec);
+    exec->budget = WF_BUDGET; /* a strand's poll sets it too; an ordinary thread just yields its CPU now and then */
+}
+
+static ssize_t give_up(const wf_op_ops *ops, void *op, int why)
+{
+    ssize_t done = ops->cancel ? ops->cancel(op) : WEFT_PENDING;
+    return done == WEFT_PENDING ? why : done;
+}
+
+ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline)
+{
+    wf_exec *exec;
+    int why = wf_await_entry(&exec);
+    if (wf_unlikely(why < 0))
+        return why;
+    ssize_t result = ops->poll(op, &exec->cx);
+    if (result != WEFT_PENDING) {
+        wf_spend(exec);
+        return result;
+    }
+    for (;;) {
+        why = exec->ops->interruption(exec);
+        if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline)
+            why = WEFT_ETIMEDOUT;
+        if (why < 0)
+            return give_up(ops, op, why);
+        exec->ops->suspend(exec, deadline);
+        result = ops->poll(op, &exec->cx);
+        if (result != WEFT_PENDING)
+            return result;
+    }
+}
+
+ssize_t wf_await_shielded(const wf_op_ops *ops, void *op)
+{
+    wf_exec *exec = wf_exec_current();
+    if (!exec)
+        return WEFT_ENOMEM;
+    for (;;) {
+        ssize_t result = ops->poll(op, &exec->cx);
+        if (result != WEFT_PENDING)
+            return result;
+        if (!wf_exec_can_wait(exec))
+            return give_up(ops, op, WEFT_EDEADLK);
+        exec->ops->suspend(exec, WEFT_FOREVER);
+    }
+}
+
+void wf_call_back(void (*fn)(void *), void *value)
+{
+    wf_exec *exec = wf_exec_peek();
+    if (!fn)
+        return;
+    if (exec)
+        exec->callbacks++;
+    fn(value);
+    if (exec)
+        exec->callbacks--;
+}
+
+/* ---- what weft_error_detail() says --------------------------------------------------------------------------- */
+
+int wf_fail_detail(int code, const char *fmt, ...)
+{
+    wf_exec *exec = wf_exec_current();
+    if (!exec)
+        return code;
+    if (!exec->detail)
+        exec->detail = malloc(WF_DETAIL_SIZE);
+    if (!exec->detail)
+        return code;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(exec->detail, WF_DETAIL_SIZE, fmt, args);
+    va_end(args);
+    return code;
+}
+
+const char *weft_error_detail(void)
+{
+    wf_exec *exec = wf_exec_peek();
+    return exec && exec->detail ? exec->detail : "";
+}

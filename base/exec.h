@@ -1,0 +1,95 @@
+/* exec.h - the execution context: who runs on this thread right now, and how that one waits.
+ *
+ * A strand has one, an ordinary thread has one, and code that must not wait (a stackless poll, a loop callback, a drop) has one
+ * that refuses. Everything that awaits is a poll function and wf_await() around it, so each operation is written once.
+ *
+ * Compilers keep the addresses of thread-locals across calls, and a strand that waits may go on on another thread. So the
+ * accessors return values, are never inlined, and live in a file that takes no part in link-time optimization. */
+#ifndef WF_EXEC_H
+#define WF_EXEC_H
+
+#include <base/atomic.h>
+#include <weft/future.h>
+#include <weft/task.h>
+
+struct wf_exec;
+
+/* Calls made, and state held, by the body that runs: a strand's, or that of a coroutine inside it. */
+typedef struct wf_frame {
+    struct wf_defer *defers; /* newest first */
+    uint32_t shields;        /* weft_shield_enter()s that it has not left */
+} wf_frame;
+
+struct weft_context {
+    weft_waker waker;     /* borrowed by those who poll with this context */
+    struct wf_exec *exec; /* who polls */
+};
+
+typedef struct wf_exec_ops {
+    /* Wait until woken or until @deadline on weft_now()'s clock; may return for no reason. NULL: this context must not wait. */
+    void (*suspend)(struct wf_exec *self, int64_t deadline);
+    /* What an await must report instead of waiting: 0 or a negative code. */
+    int (*interruption)(struct wf_exec *self);
+    /* Let others run, and stay runnable. */
+    void (*yield)(struct wf_exec *self);
+    /* End this execution for the reason formatted; does not return. NULL: nobody could be told. */
+    void (*panic)(struct wf_exec *self, const char *text) WEFT_NORETURN;
+} wf_exec_ops;
+
+typedef struct wf_exec {
+    const wf_exec_ops *ops;
+    weft_context cx;          /* with this execution's own waker */
+    wf_frame *frame;          /* of the body that runs; NULL where there is none to defer to */
+    struct weft_coro *coro;   /* the innermost coroutine that runs in it, or NULL */
+    weft_task *task;          /* the task, or NULL outside one */
+    weft_runtime *rt;         /* where it spawns and opens sockets, or NULL */
+    struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */
+    struct wf_ctx *ctx;       /* of the stack that it runs on; NULL on an ordinary thread */
+    struct wf_stack *stack;   /* the pooled stack that it runs on, or NULL */
+    char *detail;       /* text of the last failure, WF_DETAIL_SIZE bytes once there was one; freed with the context */
+    uint32_t budget;    /* operations left before it must let others run; unused on ordinary threads */
+    uint32_t shields;   /* of all the bodies that it runs, the coroutine's and those around it */
+    uint32_t callbacks; /* > 0: inside a drop or the like, where nothing may wait and no task is current */
+} wf_exec;
+
+enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
+
+static inline bool wf_exec_can_wait(const wf_exec *exec) { return exec->ops->suspend && exec->callbacks == 0; }
+
+/* The calling thread's execution. An ordinary thread gets one when it first asks (NULL then means out of memory). */
+wf_exec *wf_exec_current(void);
+/* The same, without making one: NULL on an ordinary thread that never waited. */
+wf_exec *wf_exec_peek(void);
+/* For workers, around each poll; returns what it was. */
+wf_exec *wf_exec_set(wf_exec *exec);
+
+/* An operation that may have to wait. */
+typedef struct wf_op_ops {
+    /* Done: a count, 0 or a negative code. Not yet: keep the waker, WEFT_PENDING. */
+    ssize_t (*poll)(void *op, weft_context *cx);
+    /* Give up: forget the waker. Returns WEFT_PENDING, or what poll would have returned if it turns out to be done. NULL: nothing to do. */
+    ssize_t (*cancel)(void *op);
+} wf_op_ops;
+
+/* Poll @op until it is done, waiting in between.
+ *
+ * On entry an interruption comes first and the operation is not touched. After a wait the operation comes first: only if it
+ * is still pending is it cancelled and the interruption (or WEFT_ETIMEDOUT when @deadline has passed) returned. */
+ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline);
+
+/* The same without interruptions, for ends that always complete. Returns WEFT_EDEADLK where nothing can wait. */
+ssize_t wf_await_shielded(const wf_op_ops *ops, void *op);
+
+/* Spend one unit of the budget; yields when there was none left. For operations that finish without waiting. */
+void wf_spend(wf_exec *exec);
+
+/* 0, or the code with which an await must return before it does anything. */
+int wf_await_entry(wf_exec **exec);
+
+/* Call @fn(@value), a user's drop or release, with waiting forbidden. NULL @fn: nothing. */
+void wf_call_back(void (*fn)(void *), void *value);
+
+/* Remember what weft_error_detail() says, and return @code. */
+int wf_fail_detail(int code, const char *fmt, ...) WEFT_PRINTF(2, 3);
+
+#endif

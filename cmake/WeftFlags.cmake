@@ -1,0 +1,54 @@
+# WeftFlags - turns the options into compiler flags.
+#
+# Definitions and sanitizers hold for everything in the project, tests included; warnings hold for what links weft_flags.
+
+# Exactly one context switch.
+if(WEFT_SWITCH STREQUAL "auto")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64|aarch64|arm64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+    set(WEFT_SWITCH asm)
+  else()
+    set(WEFT_SWITCH ucontext)
+  endif()
+elseif(NOT WEFT_SWITCH MATCHES "^(asm|ucontext)$")
+  message(FATAL_ERROR "WEFT_SWITCH is '${WEFT_SWITCH}', not one of auto, asm, ucontext")
+endif()
+if(WEFT_SWITCH STREQUAL "ucontext")
+  add_compile_definitions(WF_SWITCH_UCONTEXT=1)
+endif()
+
+# Exactly one way to watch descriptors.
+if(WEFT_REACTOR STREQUAL "auto")
+  if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    set(WEFT_REACTOR epoll)
+  else()
+    set(WEFT_REACTOR uvpoll)
+  endif()
+elseif(NOT WEFT_REACTOR MATCHES "^(epoll|uvpoll)$")
+  message(FATAL_ERROR "WEFT_REACTOR is '${WEFT_REACTOR}', not one of auto, epoll, uvpoll")
+endif()
+if(WEFT_REACTOR STREQUAL "uvpoll")
+  add_compile_definitions(WF_REACTOR_UVPOLL=1)
+endif()
+
+if(WEFT_STRESS)
+  add_compile_definitions(WF_STRESS=1)
+endif()
+
+if(WEFT_SANITIZE STREQUAL "address")
+  set(weft_sanitizer -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+elseif(WEFT_SANITIZE STREQUAL "thread")
+  set(weft_sanitizer -fsanitize=thread -fno-omit-frame-pointer)
+elseif(WEFT_SANITIZE)
+  message(FATAL_ERROR "WEFT_SANITIZE is '${WEFT_SANITIZE}', not one of address, thread")
+endif()
+if(WEFT_SANITIZE)
+  add_compile_options("$<$<COMPILE_LANGUAGE:C>:${weft_sanitizer}>")
+  add_link_options(${weft_sanitizer})
+endif()
+
+add_library(weft_flags INTERFACE)
+target_compile_definitions(weft_flags INTERFACE _GNU_SOURCE)
+set(weft_warnings
+  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith
+  -Wvla -Wformat=2 $<$<C_COMPILER_ID:Clang,AppleClang>:-Wthread-safety> $<$<BOOL:${WEFT_WERROR}>:-Werror>)
+target_compile_options(weft_flags INTERFACE "$<$<COMPILE_LANGUAGE:C>:${weft_warnings}>")

@@ -1,0 +1,104 @@
+/* reactor.c - see reactor.h. Knows nothing of tasks: deliveries wake wakers, and that is all. */
+#include <reactor/reactor.h>
+#include <reactor/set.h>
+#include <weft/base.h>
+
+/* The park is over: libuv 1.44 runs timers before it waits, and would go on to wait without this. */
+static void on_alarm(uv_timer_t *alarm) { uv_stop(alarm->loop); }
+
+int wf_reactor_open(wf_reactor *r)
+{
+    *r = (wf_reactor){.set = -1, .bell = -1};
+    int err = uv_loop_init(&r->loop);
+    if (err < 0)
+        return err;
+    r->loop.data = r;
+    uv_timer_init(&r->loop, &r->alarm); /* cannot fail */
+    err = wf_set_open(r);
+    if (err == 0)
+        return 0;
+    uv_close((uv_handle_t *)&r->alarm, NULL);
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&r->loop);
+    return err;
+}
+
+static void close_leftover(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+int wf_reactor_close(wf_reactor *r)
+{
+    wf_set_close(r);
+    uv_walk(&r->loop, close_leftover, NULL);
+    while (uv_run(&r->loop, UV_RUN_DEFAULT) != 0)
+        ;
+    int err = uv_loop_close(&r->loop);
+    wf_set_free(r);
+    return err;
+}
+
+/* The set is asked directly, which costs half of a loop's turn; libuv itself has its turn every millisecond. */
+bool wf_reactor_turn(wf_reactor *r, int64_t now)
+{
+    if (!wf_spin_try(&r->held))
+        return false;
+    wf_store_rlx(&r->last_turn, now);
+    wf_set_poll(r);
+    if (now - r->loop_turned >= WEFT_MS) {
+        r->loop_turned = now;
+        uv_run(&r->loop, UV_RUN_NOWAIT);
+    }
+    wf_spin_unlock(&r->held);
+    return true;
+}
+
+void wf_reactor_park_begin(wf_reactor *r)
+{
+    /* [PARK] seq_cst: "parked" is visible before the queues are looked at; pushers publish first and then look here (d23). */
+    wf_swap_seq(&r->parked, WF_PARKED);
+}
+
+uint32_t wf_reactor_park_end(wf_reactor *r)
+{
+    uint32_t was = wf_swap_seq(&r->parked, WF_AWAKE);
+    return was == WF_PARKED ? WF_AWAKE : was;
+}
+
+/* libuv counts in whole milliseconds from its own, cached clock: round up against that one, or timers fire early. */
+static void set_alarm(wf_reactor *r, int64_t until)
+{
+    if (until == WEFT_FOREVER) {
+        uv_timer_stop(&r->alarm);
+        return;
+    }
+    uv_update_time(&r->loop);
+    int64_t due = until / WEFT_MS + (until % WEFT_MS > 0), now = (int64_t)uv_now(&r->loop);
+    uv_timer_start(&r->alarm, on_alarm, due > now ? (uint64_t)(due - now) : 0, 0);
+}
+
+void wf_reactor_park(wf_reactor *r, int64_t until)
+{
+    wf_spin_lock(&r->held); /* another may be giving it a turn: that is short */
+    if (wf_reactor_is_parked(r)) {
+        set_alarm(r, until);
+        uv_run(&r->loop, UV_RUN_ONCE);
+    }
+    int64_t now = weft_now();
+    r->loop_turned = now;
+    wf_store_rlx(&r->last_turn, now);
+    wf_spin_unlock(&r->held);
+}
+
+bool wf_reactor_ring(wf_reactor *r, uint32_t ring)
+{
+    /* [PARK] seq_cst: after what the caller published. Only one of several rings the bell. */
+    uint32_t parked = wf_load_seq(&r->parked);
+    if (parked != WF_PARKED || !wf_cas_strong_seq(&r->parked, &parked, ring))
+        return false;
+    wf_set_ring(r);
+    return true;
+}

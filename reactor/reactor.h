@@ -1,0 +1,57 @@
+/* reactor.h - one libuv loop and whoever holds it.
+ *
+ * A loop wants one thread at a time, not one thread for ever. Its worker parks in it, and turns it now and then while busy; when
+ * that worker is stuck in a long task, another one turns it. Nobody ever blocks for a foreign reactor: others try, or leave a
+ * letter in a mailbox and ring. */
+#ifndef WF_REACTOR_H
+#define WF_REACTOR_H
+
+#include <base/atomic.h>
+#include <base/lock.h>
+#include <uv.h>
+
+enum {
+    WF_AWAKE,
+    WF_PARKED,
+    WF_RUNG,           /* woken: look at everything */
+    WF_RUNG_TO_SEARCH, /* woken, and already counted as one who looks for work */
+};
+
+typedef struct wf_reactor {
+    wf_spin held;        /* around turns and libuv calls; never while a task is polled */
+    wf_a32 parked;       /* WF_PARKED: its owner sleeps in it, or is about to; who changes that rings */
+    wf_ai64 last_turn;   /* weft_now() of the last turn, by whoever */
+    wf_a64 events;       /* delivered so far; written while held */
+    uv_loop_t loop;      /* held */
+    uv_timer_t alarm;    /* held: bounds a park */
+    int64_t loop_turned; /* held: weft_now() when libuv itself last had a turn */
+    int set;             /* the backend's descriptor, or -1 */
+    int bell;            /* eventfd, or -1 */
+    uv_poll_t watch;     /* held: the set (or the bell) within the loop */
+    void *backend;       /* held: the backend's own */
+} wf_reactor;
+
+/* Returns 0 or a negative code with nothing left behind. */
+int wf_reactor_open(wf_reactor *r);
+
+/* Close all handles and the loop. Nobody else uses it any more. Returns what uv_loop_close() said: 0. */
+int wf_reactor_close(wf_reactor *r);
+
+/* Deliver what is ready, without waiting. @now: weft_now(). Returns false if somebody else holds it. */
+bool wf_reactor_turn(wf_reactor *r, int64_t now);
+
+/* "I am going to sleep." Look at every queue after this and before the park. */
+void wf_reactor_park_begin(wf_reactor *r);
+
+/* Wait for events, a ring, or @until on weft_now()'s clock. Owner only, after wf_reactor_park_begin(). May return early. */
+void wf_reactor_park(wf_reactor *r, int64_t until);
+
+/* "I am awake." Also instead of the park. Returns with what it was rung: WF_RUNG…, or WF_AWAKE if nobody rang. */
+uint32_t wf_reactor_park_end(wf_reactor *r);
+
+static inline bool wf_reactor_is_parked(wf_reactor *r) { return wf_load_seq(&r->parked) == WF_PARKED; }
+
+/* Wake its owner if it is parked, telling it @ring; what was published before is seen by it. Any thread. True if this call woke it. */
+bool wf_reactor_ring(wf_reactor *r, uint32_t ring);
+
+#endif

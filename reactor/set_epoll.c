@@ -1,0 +1,112 @@
+/* set_epoll.c - readiness by one edge-triggered epoll set per reactor.
+ *
+ * Every descriptor is added once, for both directions; from then on neither waiting nor migrating tasks cost a system call. The
+ * set hangs in the libuv loop by one uv_poll_t, so a parked loop notices it, and a busy worker asks it directly. The bell is an
+ * eventfd in the set: edge-triggered, so that each ring is an event and nobody has to read it.
+ *
+ * An event's data is a source's place and the generation in which it was added (user addresses have 48 bits). */
+#include <reactor/set.h>
+
+#if !WF_REACTOR_UVPOLL
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { BATCH = 256, GENERATION_SHIFT = 48 };
+
+static uint64_t deliverable(uint32_t events)
+{
+    uint64_t bits = 0;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        bits |= WF_SRC_RRDY;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        bits |= WF_SRC_WRDY;
+    if (events & (EPOLLRDHUP | EPOLLHUP))
+        bits |= WF_SRC_REOF;
+    return bits;
+}
+
+static void deliver(const struct epoll_event *event)
+{
+    uint64_t data = event->data.u64;
+    wf_source *s = (wf_source *)(uintptr_t)(data & ((UINT64_C(1) << GENERATION_SHIFT) - 1));
+    if (s) /* else the bell: waking up was all it wanted */
+        wf_source_deliver(s, (uint16_t)(data >> GENERATION_SHIFT), deliverable(event->events));
+}
+
+/* One batch a turn: with more than that ready, the tasks of the first come to run before the next is fetched. */
+unsigned wf_set_poll(wf_reactor *r)
+{
+    struct epoll_event events[BATCH];
+    int n = epoll_wait(r->set, events, BATCH, 0);
+    for (int i = 0; i < n; i++)
+        deliver(&events[i]);
+    if (n <= 0)
+        return 0;
+    wf_count(&r->events, (uint64_t)n);
+    return (unsigned)n;
+}
+
+static void on_set_readable(uv_poll_t *watch, int status, int events)
+{
+    (void)status, (void)events;
+    wf_set_poll(watch->data);
+}
+
+int wf_set_add(wf_reactor *r, wf_source *s, uint16_t generation)
+{
+    struct epoll_event event = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .data.u64 = (uint64_t)(uintptr_t)s | (uint64_t)generation << GENERATION_SHIFT,
+    };
+    return epoll_ctl(r->set, EPOLL_CTL_ADD, wf_load_rlx(&s->fd), &event) == 0 ? 0 : -errno;
+}
+
+void wf_set_remove(wf_reactor *r, wf_source *s) { epoll_ctl(r->set, EPOLL_CTL_DEL, wf_load_rlx(&s->fd), NULL); }
+
+void wf_set_ring(wf_reactor *r)
+{
+    uint64_t one = 1;
+    while (write(r->bell, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+static int open_descriptors(wf_reactor *r)
+{
+    r->set = epoll_create1(EPOLL_CLOEXEC);
+    if (r->set < 0)
+        return -errno;
+    r->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->bell < 0)
+        return -errno;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = 0};
+    return epoll_ctl(r->set, EPOLL_CTL_ADD, r->bell, &event) == 0 ? 0 : -errno;
+}
+
+int wf_set_open(wf_reactor *r)
+{
+    int err = open_descriptors(r);
+    if (err == 0)
+        err = uv_poll_init(&r->loop, &r->watch, r->set);
+    if (err < 0) {
+        wf_set_free(r);
+        return err;
+    }
+    r->watch.data = r;
+    return uv_poll_start(&r->watch, UV_READABLE, on_set_readable);
+}
+
+void wf_set_close(wf_reactor *r) { uv_close((uv_handle_t *)&r->watch, NULL); }
+
+void wf_set_free(wf_reactor *r)
+{
+    if (r->bell >= 0)
+        close(r->bell);
+    if (r->set >= 0)
+        close(r->set);
+    r->bell = r->set = -1;
+}
+
+#endif

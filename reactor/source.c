@@ -1,0 +1,191 @@
+/* source.c - see source.h.
+ *
+ * No lost wake: a waiter registers its waker and then looks at the word; a delivery changes the word and then takes the waker. */
+#include <reactor/set.h>
+#include <reactor/source.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CHUNK_PLACES = 64 };
+
+struct wf_source_chunk {
+    struct wf_source_chunk *older;
+    wf_source places[CHUNK_PLACES];
+};
+
+void wf_sources_init(wf_sources *all, const weft_allocator *allocator) { *all = (wf_sources){.allocator = allocator}; }
+
+static bool grow_locked(wf_sources *all)
+{
+    struct wf_source_chunk *c = wf_alloc(all->allocator, sizeof *c);
+    if (!c)
+        return false;
+    c->older = all->chunks;
+    all->chunks = c;
+    for (int i = CHUNK_PLACES - 1; i >= 0; i--) {
+        c->places[i].sources = all;
+        c->places[i].fd.v = -1;
+        weft_atomic_waker_init(&c->places[i].wakers[WF_READ]); /* once: a late event may wake them in a later life */
+        weft_atomic_waker_init(&c->places[i].wakers[WF_WRITE]);
+        c->places[i].next_free = all->free;
+        all->free = &c->places[i];
+    }
+    return true;
+}
+
+static wf_source *place_take(wf_sources *all)
+{
+    wf_spin_lock(&all->lock);
+    wf_source *s = all->free || grow_locked(all) ? all->free : NULL;
+    if (s)
+        all->free = s->next_free;
+    wf_spin_unlock(&all->lock);
+    return s;
+}
+
+static void place_free(wf_source *s)
+{
+    wf_sources *all = s->sources;
+    wf_src_retire(&s->word);
+    wf_add_rlx(&all->open, (uint64_t)-1);
+    wf_spin_lock(&all->lock);
+    s->next_free = all->free;
+    all->free = s;
+    wf_spin_unlock(&all->lock);
+}
+
+wf_source *wf_source_open(wf_sources *all, int fd, bool socket, bool ready)
+{
+    wf_source *s = place_take(all);
+    if (!s)
+        return NULL;
+    wf_add_rlx(&all->open, 1);
+    wf_store_rlx(&s->home, NULL);
+    wf_store_rlx(&s->fd, fd);
+    s->socket = socket;
+    for (size_t i = 0; i < sizeof s->user / sizeof *s->user; i++)
+        s->user[i] = 0;
+    wf_src_open(&s->word, ready ? WF_SRC_RRDY | WF_SRC_WRDY : 0);
+    return s;
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------- */
+
+/* Deregister before closing, always: a forked child may keep the description, and with it the registration, alive. */
+static void finalize(wf_source *s)
+{
+    struct wf_reactor *home = wf_load_acq(&s->home);
+    if (home)
+        wf_set_remove(home, s);
+    close(wf_load_rlx(&s->fd));
+    wf_store_rlx(&s->fd, -1);
+    for (int d = 0; d < 2; d++)
+        wf_source_forget(s, d);
+}
+
+static void settle(wf_source *s, unsigned verdict)
+{
+    if (verdict & WF_SRC_FINALIZE) {
+        finalize(s);
+        verdict = wf_src_finalized(&s->word);
+    }
+    if (verdict & WF_SRC_FREE)
+        place_free(s);
+}
+
+void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word)
+{
+    unsigned verdict = wf_src_release(&s->word, d, drained, word);
+    if (wf_unlikely(verdict))
+        settle(s, verdict);
+}
+
+/* A socket in use is shut at once, so that the peer learns of it (and a listener's port is free) before the last operation has left. */
+static void close_with(wf_source *s, uint64_t refs)
+{
+    weft_waker wakers[2] = {{NULL, NULL}, {NULL, NULL}};
+    bool first = wf_src_close_begin(&s->word);
+    if (first) {
+        if (s->socket && wf_load_acq(&s->word) & WF_SRC_BUSY)
+            shutdown(wf_load_rlx(&s->fd), SHUT_RDWR);
+        for (int d = 0; d < 2; d++)
+            weft_atomic_waker_take(&s->wakers[d], &wakers[d]);
+    }
+    settle(s, wf_src_close_end(&s->word, first, refs)); /* the place may be somebody else's from here on */
+    for (int d = 0; d < 2; d++)
+        weft_waker_wake(&wakers[d]);
+}
+
+void wf_source_close(wf_source *s) { close_with(s, 1); }
+
+void wf_source_abort(wf_source *s) { close_with(s, 0); }
+
+void wf_source_ref(wf_source *s) { wf_add_rlx(&s->word, WF_SRC_REF); }
+
+unsigned wf_sources_destroy(wf_sources *all)
+{
+    unsigned left = 0;
+    for (struct wf_source_chunk *c = all->chunks, *older; c; c = older) {
+        older = c->older;
+        for (int i = 0; i < CHUNK_PLACES; i++) {
+            if (c->places[i].fd.v < 0)
+                continue;
+            finalize(&c->places[i]);
+            left++;
+        }
+        wf_free(all->allocator, c);
+    }
+    all->chunks = NULL;
+    all->free = NULL;
+    return left;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------- */
+
+/* Who arms publishes the home first: whoever finalizes later must find it. */
+static int arm(wf_source *s, struct wf_reactor *here)
+{
+    wf_store_rel(&s->home, here);
+    int err = here ? wf_set_add(here, s, wf_src_generation(wf_load_rlx(&s->word))) : WEFT_ENORUNTIME;
+    if (err == 0)
+        return 0;
+    wf_store_rel(&s->home, NULL);
+    wf_and_acqrel(&s->word, ~WF_SRC_ARMED);
+    for (int d = 0; d < 2; d++) /* the other direction may count on this registration: let it try for itself */
+        weft_atomic_waker_wake(&s->wakers[d]);
+    return err;
+}
+
+int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_reactor *here, weft_context *cx)
+{
+    if (*word & wf_src_ready_bit(d)) {
+        *word = wf_src_would_block(&s->word, d, *word);
+        if (*word & wf_src_ready_bit(d))
+            return 0;
+    }
+    int err = weft_atomic_waker_register(&s->wakers[d], weft_context_waker(cx));
+    if (wf_unlikely(err < 0))
+        return err;
+    if (wf_unlikely(wf_src_arm(&s->word)) && (err = arm(s, here)) < 0)
+        return err;
+    *word = wf_load_acq(&s->word); /* [SRC-WAIT] after the waker was stored */
+    if (wf_unlikely(*word & WF_SRC_CLOSING))
+        return WEFT_ECLOSED;
+    return *word & wf_src_ready_bit(d) ? 0 : WEFT_PENDING;
+}
+
+void wf_source_forget(wf_source *s, wf_direction d)
+{
+    weft_waker waker;
+    if (weft_atomic_waker_take(&s->wakers[d], &waker))
+        weft_waker_drop(&waker);
+}
+
+void wf_source_deliver(wf_source *s, uint16_t generation, uint64_t bits)
+{
+    uint64_t fresh = wf_src_deliver(&s->word, generation, bits);
+    if (fresh & (WF_SRC_RRDY | WF_SRC_REOF))
+        weft_atomic_waker_wake(&s->wakers[WF_READ]);
+    if (fresh & WF_SRC_WRDY)
+        weft_atomic_waker_wake(&s->wakers[WF_WRITE]);
+}

@@ -1,0 +1,78 @@
+/* source.h - a descriptor whose readiness tasks can wait for.
+ *
+ * A source lives in a type-stable place until its runtime ends; the set's events carry the place and its generation, so a late
+ * event finds a valid word and is dropped if it is for an earlier life. The first to wait registers it with a reactor, its home,
+ * once and for both directions (edge-triggered); from then on waiting costs no system call.
+ *
+ * An operation: claim the direction, try the system call while ready, on EAGAIN wait, try again, release. Who closes marks
+ * it, wakes both sides and leaves; the last to operate deregisters and closes the descriptor, in this order. */
+#ifndef WF_SOURCE_H
+#define WF_SOURCE_H
+
+#include <base/alloc.h>
+#include <base/exec.h>
+#include <base/list.h>
+#include <base/lock.h>
+#include <reactor/source_state.h>
+
+struct wf_reactor;
+struct wf_sources;
+
+typedef struct wf_source {
+    wf_a64 word;                 /* see source_state.h */
+    weft_atomic_waker wakers[2]; /* by direction */
+    wf_aptr home;                /* wf_reactor; written once a life, by who arms it */
+    wf_aint fd;                  /* from open to finalize; -1 otherwise */
+    bool socket;                 /* shut it down when it is closed */
+    struct wf_sources *sources;  /* where the place belongs */
+    struct wf_source *next_free; /* under the sources' lock */
+    uint64_t user[6];            /* for what is built on it */
+} wf_source;
+
+/* All the sources of one runtime. */
+typedef struct wf_sources {
+    const weft_allocator *allocator;
+    wf_spin lock;
+    wf_source *free;                /* under lock */
+    struct wf_source_chunk *chunks; /* under lock; freed with the runtime */
+    wf_a64 open;                    /* places in use */
+} wf_sources;
+
+void wf_sources_init(wf_sources *all, const weft_allocator *allocator);
+
+/* The runtime ends and nobody operates any more: close what is left, free the places. Returns how many were left. */
+unsigned wf_sources_destroy(wf_sources *all);
+
+/* A place for @fd (non-blocking), which it owns from now on. @ready: assume that the first system call succeeds. NULL: no memory, @fd untouched. */
+wf_source *wf_source_open(wf_sources *all, int fd, bool socket, bool ready);
+
+/* 0 and *@word, WEFT_EBUSY or WEFT_ECLOSED. */
+static inline int wf_source_claim(wf_source *s, wf_direction d, uint64_t *word)
+{
+    return wf_src_claim(&s->word, d, word);
+}
+
+/* Give the claim back. @drained: the system call at @word came back short or with EAGAIN. May close the descriptor and free the place. */
+void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word);
+
+/* The claim's holder met EAGAIN at *@word, or found it not ready: keep @cx's waker and return WEFT_PENDING; or 0: try again,
+ * with the newer *@word; or WEFT_ECLOSED, or what registering failed with. */
+int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_reactor *here, weft_context *cx);
+
+/* Forget the waker of a wait that is given up. */
+void wf_source_forget(wf_source *s, wf_direction d);
+
+void wf_source_ref(wf_source *s);
+
+/* Close: gives up a reference. Pending operations end with WEFT_ECLOSED. */
+void wf_source_close(wf_source *s);
+
+/* The same for all handles, giving up none. */
+void wf_source_abort(wf_source *s);
+
+/* From the set: @bits of RRDY, WRDY, REOF. */
+void wf_source_deliver(wf_source *s, uint16_t generation, uint64_t bits);
+
+static inline bool wf_source_closing(wf_source *s) { return wf_load_acq(&s->word) & WF_SRC_CLOSING; }
+
+#endif

@@ -1,0 +1,43 @@
+/* future.c - awaiting any future in the calling task. */
+#include <runtime/task.h>
+
+typedef struct future_op {
+    weft_future *future;
+    void *result;
+} future_op;
+
+static ssize_t poll_future(void *arg, weft_context *cx)
+{
+    future_op *op = arg;
+    return op->future->ops->poll(op->future, cx, &op->result);
+}
+
+static const wf_op_ops future_ops = {.poll = poll_future};
+
+static void drop_future(void *arg)
+{
+    weft_future *f = arg;
+    if (f->ops->drop)
+        f->ops->drop(f);
+}
+
+const weft_waker *weft_context_waker(weft_context *cx) { return &cx->waker; }
+
+int weft_await(weft_future *f, void **result)
+{
+    if (result)
+        *result = NULL;
+    if (!f || !f->ops || !f->ops->poll)
+        return WEFT_EINVAL;
+    wf_exec *exec = wf_exec_current();
+    if (!exec)
+        return WEFT_ENOMEM;
+    if (!wf_exec_can_wait(exec))
+        return WEFT_EDEADLK;
+    future_op op = {.future = f};
+    int err = (int)wf_await(&future_ops, &op, WEFT_FOREVER);
+    wf_call_back(drop_future, f);
+    if (result && err >= 0)
+        *result = op.result;
+    return err;
+}

@@ -1,0 +1,41 @@
+/* headers.h - the memory of task headers.
+ *
+ * One heap per runtime: big aligned chunks of fixed places, a cache per worker, one depot behind a lock. The heap outlives its
+ * runtime while a header is still referenced; the last one frees it. The memory is type-stable: a place that was a header always
+ * holds a valid task word, so a walker may look at any place at any time. The chunks are also the registry of live tasks. */
+#ifndef WF_HEADERS_H
+#define WF_HEADERS_H
+
+#include <base/lock.h>
+#include <weft/task.h>
+
+enum { WF_HEADER_SIZE = 96, WF_HEADER_CHUNK = 1 << 20, WF_HEADER_BATCH = 128 };
+
+typedef struct wf_heap wf_heap;
+
+/* A worker's own free places. Only that worker touches it. */
+typedef struct wf_header_cache {
+    struct weft_task *free; /* linked by next */
+    uint32_t count;
+} wf_header_cache;
+
+wf_heap *wf_heap_create(void);
+
+/* The runtime goes; the heap stays until the last header does. */
+void wf_heap_orphan(wf_heap *heap);
+
+/* A place with word 0, or NULL when out of memory. @cache: the calling worker's, or NULL. */
+struct weft_task *wf_header_get(wf_heap *heap, wf_header_cache *cache);
+
+/* Give back a place, from any thread. @cache: the calling worker's if it belongs to the same heap, else NULL. */
+void wf_header_put(struct weft_task *task, wf_header_cache *cache);
+
+/* All that a leaving worker still holds. */
+void wf_header_flush(wf_heap *heap, wf_header_cache *cache);
+
+wf_heap *wf_header_heap(const struct weft_task *task);
+
+/* Call @visit for every place that was ever used, while others go on using them. */
+void wf_heap_walk(wf_heap *heap, void (*visit)(struct weft_task *task, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,168 @@
+/* idle.c - which workers sleep, who wakes them, and who looks after those that are stuck.
+ *
+ * No wake is lost (d23): who publishes work does so with a full barrier and then looks whether somebody looks for work or sleeps; who goes to sleep
+ * says so with a full barrier and then looks at every queue once more. Pushes to a worker's own queue look without the barrier;
+ * what they miss is found within TICK, because sleepers sleep lightly: for a second after the last activity anywhere they wake
+ * every TICK and look after stuck workers. After that they sleep deeply, and the first to wake from that rings another.
+ *
+ * At most half of the workers search at a time, and a searcher that finds something wakes the next: so a burst wakes workers one
+ * after the other as long as there is work, and never a crowd. */
+#include <runtime/runtime.h>
+
+enum { TICK = 5 * 1000 * 1000, STUCK = 2 * 1000 * 1000 };
+
+/* ---- who sleeps ---------------------------------------------------------------------------------------------- */
+
+static void set_parked(wf_worker *w, bool parked)
+{
+    wf_a64 *word = &w->rt->parked[w->index / 64];
+    uint64_t bit = UINT64_C(1) << w->index % 64;
+    if (parked)
+        wf_add_seq(word, bit); /* only its owner sets and clears a bit, in turn: addition is "or" */
+    else
+        wf_sub_seq(word, bit);
+}
+
+static bool ring_one(weft_runtime *rt, uint32_t ring)
+{
+    for (unsigned i = 0; i < (rt->count + 63) / 64; i++)
+        for (uint64_t bits = wf_load_seq(&rt->parked[i]); bits; bits &= bits - 1)
+            if (wf_reactor_ring(&rt->workers[i * 64 + (unsigned)__builtin_ctzll(bits)]->reactor, ring))
+                return true;
+    return false;
+}
+
+static bool somebody_parked_rlx(weft_runtime *rt)
+{
+    for (unsigned i = 0; i < (rt->count + 63) / 64; i++)
+        if (wf_load_rlx(&rt->parked[i]))
+            return true;
+    return false;
+}
+
+/* ---- waking -------------------------------------------------------------------------------------------------- */
+
+void wf_idle_notify(weft_runtime *rt)
+{
+    uint32_t none = 0;
+    if (wf_load_seq(&rt->searchers) != 0)
+        return; /* that one looks at everything again before it sleeps */
+    if (!wf_cas_strong_seq(&rt->searchers, &none, 1))
+        return;
+    if (!ring_one(rt, WF_RUNG_TO_SEARCH))
+        wf_sub_seq(&rt->searchers, 1);
+}
+
+void wf_idle_notify_backlog(wf_worker *w)
+{
+    weft_runtime *rt = w->rt;
+    if (wf_deque_len(&w->fresh) + wf_ring_len(&w->woken) < 2)
+        return; /* its owner is about to take it */
+    if (wf_load_rlx(&rt->searchers) == 0 && somebody_parked_rlx(rt))
+        wf_idle_notify(rt);
+}
+
+void wf_idle_wake_all(weft_runtime *rt)
+{
+    for (unsigned i = 0; i < rt->count; i++)
+        wf_reactor_ring(&rt->workers[i]->reactor, WF_RUNG);
+}
+
+/* ---- searching ----------------------------------------------------------------------------------------------- */
+
+bool wf_idle_search_begin(wf_worker *w)
+{
+    if (w->searching)
+        return true;
+    uint32_t n = wf_load_rlx(&w->rt->searchers);
+    if (2 * (n + 1) > w->rt->count + 1)
+        return false;
+    wf_add_seq(&w->rt->searchers, 1);
+    w->searching = true;
+    return true;
+}
+
+void wf_idle_search_end(wf_worker *w, bool found)
+{
+    w->searching = false;
+    if (wf_sub_seq(&w->rt->searchers, 1) == 1 && found)
+        wf_idle_notify(w->rt);
+}
+
+/* ---- stuck neighbours (d38) ---------------------------------------------------------------------------------- */
+
+bool wf_idle_is_stuck(wf_worker *victim, int64_t now)
+{
+    return now - wf_load_rlx(&victim->reactor.last_turn) >= STUCK && !wf_reactor_is_parked(&victim->reactor);
+}
+
+static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
+{
+    if (!wf_idle_is_stuck(stuck, now) || !wf_reactor_turn(&stuck->reactor, now))
+        return;
+    wf_timers_expire(&stuck->timers, now);
+    wf_count(&w->rescues, 1);
+}
+
+void wf_idle_rescue(wf_worker *w, int64_t now)
+{
+    for (unsigned i = 0; i < w->rt->count; i++)
+        if (w->rt->workers[i] != w)
+            rescue(w, w->rt->workers[i], now);
+}
+
+/* ---- sleeping ------------------------------------------------------------------------------------------------ */
+
+/* What thieves take: a backlog, or anything of a worker that is stuck. One task is its owner's next. */
+bool wf_idle_may_steal(wf_worker *victim, int64_t now)
+{
+    int64_t n = wf_ring_len(&victim->woken) + wf_deque_len(&victim->fresh);
+    return n > 1 || (n == 1 && wf_idle_is_stuck(victim, now));
+}
+
+/* Anything that this worker could take? Called after it has said that it sleeps. */
+static bool work_in_sight(wf_worker *w, int64_t now)
+{
+    weft_runtime *rt = w->rt;
+    if (!wf_mailbox_empty(&w->pinned_mail) || wf_inject_len(&rt->inject) > 0 || wf_load_seq(&rt->phase) >= WF_STOPPED)
+        return true;
+    for (unsigned i = 0; i < rt->count; i++)
+        if (rt->workers[i] != w && wf_idle_may_steal(rt->workers[i], now))
+            return true;
+    return false;
+}
+
+/* The first to wake from deep sleep: somebody must sleep lightly while there is work. */
+static void rouse_another(wf_worker *w)
+{
+    wf_store_rlx(&w->rt->active_at, weft_now());
+    ring_one(w->rt, WF_RUNG);
+}
+
+static void sleep_until_woken(wf_worker *w, int64_t now)
+{
+    bool light = !w->alone && now - wf_load_rlx(&w->rt->active_at) < WEFT_SEC;
+    int64_t until = wf_timers_next(&w->timers);
+    wf_count(&w->parks, 1);
+    wf_reactor_park(&w->reactor, light ? WF_MIN(until, now + TICK) : until);
+    if (!light && !w->alone)
+        rouse_another(w);
+}
+
+void wf_idle_park(wf_worker *w)
+{
+    int64_t now = weft_now();
+    wf_reactor_park_begin(&w->reactor);
+    set_parked(w, true);
+    if (w->searching)
+        wf_idle_search_end(w, false);
+    if (!work_in_sight(w, now))
+        sleep_until_woken(w, now);
+    set_parked(w, false);
+    if (wf_reactor_park_end(&w->reactor) == WF_RUNG_TO_SEARCH)
+        w->searching = true;
+    now = weft_now();
+    wf_timers_expire(&w->timers, now);
+    if (!w->alone)
+        wf_idle_rescue(w, now);
+}

@@ -1,0 +1,202 @@
+/* join.c - the handle's side of a task: join, wait, detach, abort, and looking at it. */
+#include <runtime/runtime.h>
+#include <stdlib.h>
+
+/* ---- waiting for the end ------------------------------------------------------------------------------------- */
+
+typedef struct join_op {
+    weft_task *task;
+    bool set; /* our waker is in the task */
+} join_op;
+
+static ssize_t join_poll(void *arg, weft_context *cx)
+{
+    join_op *op = arg;
+    weft_task *task = op->task;
+    if (op->set)
+        return wf_state_done(&task->state) ? 0 : WEFT_PENDING;
+    switch (wf_state_join_lock(&task->state)) {
+    case WF_JOIN_DONE:
+        return 0;
+    case WF_JOIN_BUSY:
+        return WEFT_EBUSY;
+    default:
+        break;
+    }
+    weft_waker waker;
+    int err = weft_waker_clone(weft_context_waker(cx), &waker);
+    if (err == 0)
+        task->joiner = waker;
+    wf_join unlocked = wf_state_join_unlock(&task->state, err == 0);
+    if (err == 0 && unlocked == WF_JOIN_DONE)
+        weft_waker_drop(&waker); /* it ended meanwhile and has not seen the waker */
+    else
+        op->set = err == 0;
+    return unlocked == WF_JOIN_DONE ? 0 : err < 0 ? err : WEFT_PENDING;
+}
+
+static ssize_t join_cancel(void *arg)
+{
+    join_op *op = arg;
+    if (!op->set)
+        return WEFT_PENDING;
+    if (wf_state_join_relock(&op->task->state) == WF_JOIN_DONE)
+        return 0;
+    weft_waker waker = op->task->joiner;
+    wf_join unlocked = wf_state_join_unlock(&op->task->state, false);
+    weft_waker_drop(&waker);
+    return unlocked == WF_JOIN_DONE ? 0 : WEFT_PENDING;
+}
+
+static const wf_op_ops join_ops = {.poll = join_poll, .cancel = join_cancel};
+
+static bool is_myself(const weft_task *task)
+{
+    wf_exec *exec = wf_exec_peek();
+    return exec && exec->task == task;
+}
+
+int weft_wait(weft_task *task)
+{
+    if (!task)
+        return WEFT_EINVAL;
+    if (wf_state_done(&task->state))
+        return 0;
+    if (is_myself(task))
+        return WEFT_EDEADLK;
+    join_op op = {.task = task};
+    return (int)wf_await(&join_ops, &op, WEFT_FOREVER);
+}
+
+/* ---- the output ---------------------------------------------------------------------------------------------- */
+
+static void drop_output(weft_task *task)
+{
+    if (task->status == 0 && task->value && task->extra)
+        wf_call_back(task->extra->drop_result, task->value);
+}
+
+/* It has ended, and the caller gives up the handle. */
+static int take(weft_task *task, void **result)
+{
+    int status = task->status;
+    if (result)
+        *result = task->value;
+    else
+        drop_output(task);
+    wf_task_unref(task);
+    return status;
+}
+
+int weft_try_join(weft_task *task, void **result)
+{
+    if (result)
+        *result = NULL;
+    if (!task)
+        return WEFT_EINVAL;
+    return wf_state_done(&task->state) ? take(task, result) : WEFT_EAGAIN;
+}
+
+int weft_join(weft_task *task, void **result)
+{
+    if (result)
+        *result = NULL;
+    int err = weft_wait(task);
+    return err < 0 ? err : take(task, result);
+}
+
+void weft_detach(weft_task *task)
+{
+    if (!task || wf_state_detach(&task->state) == WF_DETACH_NOTHING)
+        return;
+    drop_output(task);
+    wf_task_unref(task);
+}
+
+int weft_task_close(weft_task *task)
+{
+    if (!task)
+        return 0;
+    if (is_myself(task))
+        return WEFT_EDEADLK;
+    weft_abort(task);
+    join_op op = {.task = task};
+    int err = (int)wf_await_shielded(&join_ops, &op);
+    if (err < 0)
+        return err;
+    take(task, NULL);
+    return 0;
+}
+
+/* ---- aborting ------------------------------------------------------------------------------------------------ */
+
+void weft_abort(weft_task *task)
+{
+    if (task && wf_state_abort(&task->state) == WF_WAKE_ENQUEUE)
+        wf_schedule_woken(task);
+}
+
+struct weft_aborter {
+    weft_task *task; /* a reference */
+};
+
+int weft_aborter_create(weft_aborter **out, weft_task *task)
+{
+    if (!out)
+        return WEFT_EINVAL;
+    *out = NULL;
+    if (!task)
+        return WEFT_EINVAL;
+    weft_aborter *a = malloc(sizeof *a);
+    if (!a)
+        return WEFT_ENOMEM;
+    wf_state_ref(&task->state, 1);
+    a->task = task;
+    *out = a;
+    return 0;
+}
+
+void weft_aborter_abort(weft_aborter *aborter)
+{
+    if (aborter)
+        weft_abort(aborter->task);
+}
+
+void weft_aborter_free(weft_aborter *aborter)
+{
+    if (!aborter)
+        return;
+    wf_task_unref(aborter->task);
+    free(aborter);
+}
+
+/* ---- looking ------------------------------------------------------------------------------------------------- */
+
+int weft_is_finished(const weft_task *task) { return task ? wf_state_done((wf_a64 *)&task->state) : 0; }
+
+uint64_t weft_task_id(const weft_task *task) { return task ? task->id : 0; }
+
+const char *weft_task_name(const weft_task *task) { return task ? wf_task_label(task) : ""; }
+
+weft_task_state_t weft_task_state(const weft_task *task)
+{
+    uint64_t word = task ? wf_load_acq(&task->state) : WF_S_DONE;
+    if (word & WF_S_DONE)
+        return word & WF_S_CANCELLED ? WEFT_TASK_CANCELLED : WEFT_TASK_COMPLETED;
+    if (!(word & WF_S_ACTIVE))
+        return WEFT_TASK_IDLE;
+    return wf_load_rlx(&task->poller) ? WEFT_TASK_RUNNING : WEFT_TASK_SCHEDULED;
+}
+
+const char *weft_task_state_name(weft_task_state_t state)
+{
+    static const char *const names[] = {"idle", "scheduled", "running", "completed", "cancelled"};
+    return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
+}
+
+const char *weft_task_error(const weft_task *task)
+{
+    if (!task || !weft_is_finished(task) || task->status != WEFT_EPANIC)
+        return "";
+    return task->extra && task->extra->error ? task->extra->error : "panicked (no memory for the message)";
+}

@@ -1,0 +1,111 @@
+/* runtime.h - what the workers of one runtime share. */
+#ifndef WF_RUNTIME_H
+#define WF_RUNTIME_H
+
+#include <base/list.h>
+#include <reactor/source.h>
+#include <runtime/worker.h>
+#include <weft/runtime.h>
+
+enum { WF_MAX_WORKERS = 256, WF_DEFAULT_STACK = 256 * 1024 };
+
+typedef enum {
+    WF_RUNNING,
+    WF_CLOSING,   /* everything is being cancelled; nothing new is spawned */
+    WF_STOPPED,   /* the workers leave */
+    WF_ABANDONED, /* tasks would not end: no new polls, the memory is kept */
+    WF_FORKED,    /* a child's copy: dead */
+} wf_phase;
+
+/* Something with a thread of its own that lives as long as the runtime (signals …). Made on first use. */
+typedef struct wf_service {
+    void (*stop)(struct wf_service *self); /* end it, join its thread, free it */
+    struct wf_service *next;
+} wf_service;
+
+struct weft_runtime {
+    /* Constant after creation. */
+    weft_options options;
+    char name[32];
+    unsigned count;
+    bool caller_runs; /* no thread of its own for worker 0 */
+    wf_worker **workers;
+    wf_heap *heap;
+
+    wf_a32 phase; /* wf_phase; changed by shutdown only */
+    wf_inject inject;
+    wf_sources sources;
+
+    /* Idle workers: see idle.c. */
+    wf_a32 searchers;                   /* workers that look for work, at most half of them */
+    wf_a64 parked[WF_MAX_WORKERS / 64]; /* bit i: worker i sleeps, or is about to */
+    wf_ai64 active_at;                  /* when a worker last had something to do */
+
+    wf_a32 entrants;        /* threads from outside between "counted" and their last touch */
+    wf_a64 foreign_spawned; /* tasks spawned from outside */
+    wf_a64 peak;
+
+    wf_mutex lock;
+    wf_list stored;       /* under lock: tasks in callers' storage, for shutdown */
+    wf_service *services; /* under lock */
+    bool driven;          /* under lock: a thread is worker 0 (caller_runs) */
+    unsigned threads;     /* running worker threads; written by who creates and joins them */
+    pthread_cond_t ended; /* under lock: a task ended during shutdown */
+    wf_node all;          /* in the process's list of runtimes */
+};
+
+/* ---- idle.c -------------------------------------------------------------------------------------------------- */
+
+/* Work was published: wake one sleeper to look for it, unless somebody looks already. */
+void wf_idle_notify(weft_runtime *rt);
+/* The same for work that its pusher will do itself unless it is much. Cheap and not certain: see worker.c. */
+void wf_idle_notify_backlog(wf_worker *w);
+/* Nothing to do anywhere: sleep until there is. */
+void wf_idle_park(wf_worker *w);
+/* May this worker join the searchers? */
+bool wf_idle_search_begin(wf_worker *w);
+/* @found: it has found something. The last searcher wakes another, in case there is more. */
+void wf_idle_search_end(wf_worker *w, bool found);
+/* Turn the reactors of workers that have not for 2 ms because a task holds them. */
+void wf_idle_rescue(wf_worker *w, int64_t now);
+/* It has not turned its reactor for a while, and does not sleep either. */
+bool wf_idle_is_stuck(wf_worker *victim, int64_t now);
+bool wf_idle_may_steal(wf_worker *victim, int64_t now);
+/* Ring everybody. */
+void wf_idle_wake_all(weft_runtime *rt);
+
+/* ---- runtime.c, shutdown.c ----------------------------------------------------------------------------------- */
+
+/* seq_cst: outsiders announce themselves and then look at it; shutdown changes it and then looks for the announced. */
+static inline wf_phase wf_runtime_phase(weft_runtime *rt) { return (wf_phase)wf_load_seq(&rt->phase); }
+
+/* spawned - completed, never less than there are. */
+uint64_t wf_runtime_active(weft_runtime *rt, uint64_t *spawned, uint64_t *completed);
+
+/* A task has ended while the runtime is closing. */
+void wf_runtime_task_ended(weft_runtime *rt);
+
+/* Cancel all, wait, stop. See shutdown.c. */
+int wf_runtime_shut(weft_runtime *rt, int64_t grace);
+
+/* Be worker 0 while @fn(@arg) runs. */
+void wf_runtime_drive(weft_runtime *rt, void (*fn)(void *arg), void *arg);
+
+void wf_runtime_join_threads(weft_runtime *rt);
+
+/* Stop the threads and give everything back. */
+void wf_runtime_free(weft_runtime *rt);
+
+/* A block of fresh task ids. */
+uint64_t wf_ids_take(uint64_t n);
+
+/* Where a stackless or plain-thread operation arms its source: this worker's reactor, or one of the entered runtime's; NULL without a runtime. */
+wf_reactor *wf_reactor_here(const wf_exec *exec);
+
+void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char *fmt, ...) WEFT_PRINTF(4, 5);
+
+/* The service made by @create if @slot is still empty. Created under the runtime's lock; NULL: out of memory or shutting down. */
+wf_service *wf_runtime_service(weft_runtime *rt, wf_service *(*create)(weft_runtime *rt, int *err),
+                               void (*stop)(wf_service *), int *err);
+
+#endif

@@ -1,0 +1,166 @@
+/* shutdown.c - the end of a runtime.
+ *
+ *   1. the phase becomes CLOSING: nothing new is spawned
+ *   2. every live task is aborted; again every RECHECK, for those that were being born
+ *   3. wait until every task has ended, driving worker 0 if it has no thread of its own
+ *   4a. in time: the phase becomes STOPPED, the workers leave, their threads are joined;
+ *       wf_runtime_free() then stops the services, closes sockets that are left, closes the loops, frees the memory
+ *   4b. the grace is over: the phase becomes ABANDONED. Workers leave when their task lets them; what would not end is named in
+ *       the log; the memory is kept, because those tasks still use it */
+#include <runtime/runtime.h>
+#include <runtime/storage.h>
+#include <time.h>
+
+enum { RECHECK = 10 * 1000 * 1000, MOST_NAMED = 20 };
+
+/* ---- aborting everything ------------------------------------------------------------------------------------- */
+
+static void abort_one(weft_task *task, void *arg)
+{
+    (void)arg;
+    if (wf_state_abort_if_alive(&task->state) == WF_WAKE_ENQUEUE)
+        wf_schedule_woken(task);
+}
+
+static void abort_all(weft_runtime *rt)
+{
+    wf_heap_walk(rt->heap, abort_one, NULL);
+    wf_mutex_lock(&rt->lock);
+    for (wf_node *n = rt->stored.head.next; n != &rt->stored.head; n = n->next)
+        abort_one(&wf_container(n, wf_stored_task, node)->task, NULL);
+    wf_mutex_unlock(&rt->lock);
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------- */
+
+typedef struct closing {
+    weft_runtime *rt;
+    int64_t deadline, next_check;
+    wf_timer timer; /* wakes worker 0 for the next check */
+} closing;
+
+/* Entrants first: with none of them about, whoever was being born has been counted. */
+static bool all_ended(weft_runtime *rt)
+{
+    return wf_load_seq(&rt->entrants) == 0 && wf_runtime_active(rt, NULL, NULL) == 0;
+}
+
+static bool ended_or_late(void *arg)
+{
+    closing *c = arg;
+    int64_t now = weft_now();
+    if (all_ended(c->rt) || now >= c->deadline)
+        return true;
+    if (now >= c->next_check) {
+        abort_all(c->rt);
+        c->next_check = now + RECHECK;
+    }
+    return false;
+}
+
+static bool check_again(wf_timer *timer, int64_t now, weft_waker *out)
+{
+    (void)out;
+    timer->when = now + RECHECK;
+    return false;
+}
+
+static void drive(void *arg)
+{
+    closing *c = arg;
+    wf_worker *w = c->rt->workers[0];
+    c->timer.fire = check_again;
+    wf_timer_arm(&c->timer, &w->timers, weft_now() + RECHECK);
+    wf_worker_run(w, ended_or_late, c);
+    wf_timer_disarm(&c->timer);
+}
+
+static void watch(closing *c)
+{
+    while (!ended_or_late(c)) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += RECHECK;
+        until.tv_sec += until.tv_nsec / WEFT_SEC;
+        until.tv_nsec %= WEFT_SEC;
+        wf_mutex_lock(&c->rt->lock);
+        if (!all_ended(c->rt))
+            pthread_cond_timedwait(&c->rt->ended, &c->rt->lock.m, &until);
+        wf_mutex_unlock(&c->rt->lock);
+    }
+}
+
+void wf_runtime_task_ended(weft_runtime *rt)
+{
+    if (rt->caller_runs) {
+        wf_reactor_ring(&rt->workers[0]->reactor, WF_RUNG);
+        return;
+    }
+    wf_mutex_lock(&rt->lock);
+    pthread_cond_broadcast(&rt->ended);
+    wf_mutex_unlock(&rt->lock);
+}
+
+/* ---- the two ends -------------------------------------------------------------------------------------------- */
+
+static void stop_threads(weft_runtime *rt)
+{
+    wf_swap_seq(&rt->phase, WF_STOPPED);
+    wf_idle_wake_all(rt);
+    wf_runtime_join_threads(rt);
+}
+
+static void name_one(weft_task *task, void *arg)
+{
+    unsigned *named = arg;
+    uint64_t word = wf_load_acq(&task->state);
+    if (wf_state_refs(word) == 0 || word & WF_S_DONE || (*named)++ >= MOST_NAMED)
+        return;
+    wf_log(task->rt, WEFT_LOG_ERROR, wf_task_label(task), "shutdown: task \"%s\" (#%llu) would not stop: %s",
+           wf_task_label(task), (unsigned long long)task->id, weft_task_state_name(weft_task_state(task)));
+}
+
+static void abandon(weft_runtime *rt)
+{
+    unsigned named = 0;
+    wf_swap_seq(&rt->phase, WF_ABANDONED);
+    wf_idle_wake_all(rt);
+    wf_heap_walk(rt->heap, name_one, &named);
+    wf_log(rt, WEFT_LOG_ERROR, "", "shutdown: abandoned with %llu tasks that would not stop",
+           (unsigned long long)wf_runtime_active(rt, NULL, NULL));
+}
+
+static int begin_closing(weft_runtime *rt)
+{
+    uint32_t phase = WF_RUNNING;
+    if (wf_cas_strong_seq(&rt->phase, &phase, WF_CLOSING))
+        return 1;
+    switch (phase) {
+    case WF_STOPPED:
+        return 0;
+    case WF_ABANDONED:
+        return WEFT_ETIMEDOUT;
+    case WF_FORKED:
+        return WEFT_ENOTSUP;
+    default:
+        return WEFT_EBUSY; /* another thread is at it */
+    }
+}
+
+int wf_runtime_shut(weft_runtime *rt, int64_t grace)
+{
+    int begun = begin_closing(rt);
+    if (begun <= 0)
+        return begun;
+    closing c = {.rt = rt, .deadline = wf_add_saturating(weft_now(), grace)};
+    if (rt->caller_runs)
+        wf_runtime_drive(rt, drive, &c);
+    else
+        watch(&c);
+    if (all_ended(rt)) {
+        stop_threads(rt);
+        return 0;
+    }
+    abandon(rt);
+    return WEFT_ETIMEDOUT;
+}

@@ -1,0 +1,308 @@
+/* spawn.c - the birth of tasks.
+ *
+ * A spawn allocates one header (and a side block when options ask for it), writes it with plain stores, and queues it. */
+#include <runtime/runtime.h>
+#include <runtime/storage.h>
+#include <string.h>
+
+enum { SPARE_AT_BIRTH = 64, SMALLEST_STACK = 16 * 1024, LARGEST_STACK = 1 << 30 };
+
+/* Who spawns, and where. */
+typedef struct birth {
+    weft_runtime *rt;
+    wf_worker *worker;   /* the calling thread's, if it is one of rt's */
+    const wf_exec *exec; /* the caller's, or NULL */
+    const weft_spawn_options *options;
+} birth;
+
+/* ---- counting in and out ------------------------------------------------------------------------------------- */
+
+static int refusal(weft_runtime *rt)
+{
+    switch (wf_runtime_phase(rt)) {
+    case WF_RUNNING:
+        return 0;
+    case WF_FORKED:
+        return WEFT_ENOTSUP;
+    default:
+        return WEFT_ECANCELED;
+    }
+}
+
+/* An outsider announces itself before it looks at the phase: shutdown changes the phase and then waits for the announced. */
+static int enter(birth *b)
+{
+    if (!b->worker)
+        wf_add_seq(&b->rt->entrants, 1);
+    int err = refusal(b->rt);
+    if (err < 0 && !b->worker)
+        wf_sub_seq(&b->rt->entrants, 1);
+    return err;
+}
+
+static void leave(birth *b)
+{
+    if (!b->worker)
+        wf_sub_seq(&b->rt->entrants, 1);
+}
+
+static void count_spawned(birth *b)
+{
+    wf_worker *w = b->worker;
+    if (!w) {
+        wf_add_rlx(&b->rt->foreign_spawned, 1);
+        return;
+    }
+    wf_count(&w->spawned, 1);
+    if (w->alone) {
+        uint64_t active = w->spawned.v + wf_load_rlx(&b->rt->foreign_spawned) - w->completed.v;
+        if (active > wf_load_rlx(&b->rt->peak))
+            wf_store_rlx(&b->rt->peak, active);
+    }
+}
+
+static uint64_t next_id(wf_worker *w)
+{
+    enum { BLOCK = 1024 };
+    if (!w)
+        return wf_ids_take(1);
+    if (w->next_id == w->last_id) {
+        w->next_id = wf_ids_take(BLOCK);
+        w->last_id = w->next_id + BLOCK;
+    }
+    return w->next_id++;
+}
+
+/* ---- options ------------------------------------------------------------------------------------------------- */
+
+static int copy_argument(weft_task *task, const weft_spawn_options *o)
+{
+    wf_extra *extra = task->extra;
+    extra->copy = wf_alloc(&extra->allocator, o->copy_arg);
+    if (!extra->copy)
+        return WEFT_ENOMEM;
+    memcpy(extra->copy, task->value, o->copy_arg);
+    task->value = extra->copy;
+    return 0;
+}
+
+static int apply_options(weft_task *task, const birth *b)
+{
+    const weft_spawn_options *o = b->options;
+    if (o->pinned) {
+        task->flags |= WF_TASK_PINNED;
+        task->home = (uint16_t)(b->worker ? b->worker->index : task->id % b->rt->count);
+    }
+    if (!o->name && !o->stack_size && !o->drop_arg && !o->drop_result && !o->copy_arg)
+        return 0;
+    wf_extra *extra = wf_task_extra(task);
+    if (!extra)
+        return WEFT_ENOMEM;
+    extra->stack_size = o->stack_size;
+    extra->drop_arg = o->drop_arg;
+    extra->drop_result = o->drop_result;
+    if (o->name)
+        strncpy(extra->name, o->name, sizeof extra->name - 1);
+    return o->copy_arg && task->flags & WF_TASK_STRAND ? copy_argument(task, o) : 0;
+}
+
+static int inherit_locals(weft_task *task, const birth *b)
+{
+    const weft_task *parent = b->exec && b->exec->callbacks == 0 ? b->exec->task : NULL;
+    if (wf_likely(!parent || !parent->extra || !parent->extra->cells))
+        return 0;
+    bool out_of_memory = false;
+    struct wf_cells *cells = wf_cells_inherit(parent->extra->cells, &out_of_memory);
+    if (out_of_memory)
+        return WEFT_ENOMEM;
+    if (!cells)
+        return 0;
+    if (!wf_task_extra(task)) {
+        wf_cells_free(cells);
+        return WEFT_ENOMEM;
+    }
+    task->extra->cells = cells;
+    return 0;
+}
+
+/* Never queued: undo without a word to anybody. */
+static void unborn(weft_task *task, const birth *b)
+{
+    wf_extra *extra = task->extra;
+    if (extra) {
+        weft_allocator allocator = extra->allocator;
+        wf_cells_free(extra->cells);
+        wf_free(&allocator, extra->copy);
+        wf_free(&allocator, extra);
+    }
+    if (!(task->flags & WF_TASK_STORAGE))
+        wf_header_put(task, b->worker ? &b->worker->headers : NULL);
+}
+
+/* ---- the birth ----------------------------------------------------------------------------------------------- */
+
+/* Everything but the word: until that is stored, walkers take the place for a free one. */
+static void init_header(weft_task *task, const birth *b, uint8_t flags)
+{
+    task->next = NULL;
+    task->rt = b->rt;
+    task->strand = NULL;
+    task->id = next_id(b->worker);
+    task->extra = NULL;
+    task->status = 0;
+    task->spare = SPARE_AT_BIRTH;
+    task->flags = flags;
+    wf_store_rlx(&task->poller, 0);
+}
+
+static int finish_header(weft_task *task, const birth *b)
+{
+    if (wf_unlikely(b->options)) {
+        int err = apply_options(task, b);
+        if (err < 0)
+            return err;
+    }
+    return inherit_locals(task, b);
+}
+
+static void give_life(weft_task *task, birth *b, weft_task **handle)
+{
+    wf_state_init(&task->state, handle != NULL, 1 + SPARE_AT_BIRTH + (handle != NULL));
+    if (handle)
+        *handle = task;
+    count_spawned(b);
+    wf_schedule_fresh(b->worker, task);
+}
+
+static int find_runtime(birth *b)
+{
+    b->exec = wf_exec_peek();
+    b->rt = b->options && b->options->runtime ? b->options->runtime : b->exec ? b->exec->rt : NULL;
+    if (!b->rt)
+        return WEFT_ENORUNTIME;
+    b->worker = b->exec && b->exec->worker && b->exec->worker->rt == b->rt ? b->exec->worker : NULL;
+    return 0;
+}
+
+static int check(const weft_spawn_options *o)
+{
+    if (!o || !o->stack_size)
+        return 0;
+    return o->stack_size < SMALLEST_STACK || o->stack_size > LARGEST_STACK ? WEFT_EINVAL : 0;
+}
+
+static int spawn(weft_task **handle, birth *b, uint8_t flags, void *body, void *value)
+{
+    int err = check(b->options);
+    if (err < 0 || (err = find_runtime(b)) < 0 || (err = enter(b)) < 0)
+        return err;
+    weft_task *task = wf_header_get(b->rt->heap, b->worker ? &b->worker->headers : NULL);
+    if (wf_unlikely(!task)) {
+        leave(b);
+        return WEFT_ENOMEM;
+    }
+    init_header(task, b, flags);
+    task->body.future = body;
+    task->value = value;
+    err = finish_header(task, b);
+    if (wf_unlikely(err < 0))
+        unborn(task, b);
+    else
+        give_life(task, b, handle);
+    leave(b);
+    return err;
+}
+
+/* ---- public -------------------------------------------------------------------------------------------------- */
+
+static int spawn_strand(weft_task **handle, const weft_spawn_options *options, weft_fn fn, void *arg)
+{
+    if (handle)
+        *handle = NULL;
+    if (!fn)
+        return WEFT_EINVAL;
+    birth b = {.options = options};
+    union {
+        weft_fn fn;
+        void *pointer;
+    } body = {.fn = fn};
+    return spawn(handle, &b, WF_TASK_STRAND, body.pointer, arg);
+}
+
+int weft_spawn(weft_task **task, weft_fn fn, void *arg) { return spawn_strand(task, NULL, fn, arg); }
+
+int weft_spawn_on(weft_runtime *rt, weft_task **task, weft_fn fn, void *arg)
+{
+    weft_spawn_options options = {.runtime = rt};
+    if (!rt) {
+        if (task)
+            *task = NULL;
+        return WEFT_EINVAL;
+    }
+    return spawn_strand(task, &options, fn, arg);
+}
+
+/* A caller built against another version of the struct: what it does not know is zero, what we do not know is ignored. */
+static weft_spawn_options sized(const weft_spawn_options *options, size_t size)
+{
+    weft_spawn_options own = WEFT_SPAWN_OPTIONS_INIT;
+    if (options)
+        memcpy(&own, options, WF_MIN(size, sizeof own));
+    return own;
+}
+
+int weft_spawn_sized(weft_task **task, const weft_spawn_options *options, size_t size, weft_fn fn, void *arg)
+{
+    weft_spawn_options own = sized(options, size);
+    if (own.copy_arg && !arg) {
+        if (task)
+            *task = NULL;
+        return WEFT_EINVAL;
+    }
+    return spawn_strand(task, &own, fn, arg);
+}
+
+static int spawn_future(weft_task **handle, const weft_spawn_options *options, weft_future *f)
+{
+    if (handle)
+        *handle = NULL;
+    if (!f || !f->ops || !f->ops->poll)
+        return WEFT_EINVAL;
+    birth b = {.options = options};
+    return spawn(handle, &b, 0, f, NULL);
+}
+
+int weft_spawn_future(weft_task **task, weft_future *f) { return spawn_future(task, NULL, f); }
+
+int weft_spawn_future_sized(weft_task **task, const weft_spawn_options *options, size_t size, weft_future *f)
+{
+    weft_spawn_options own = sized(options, size);
+    return spawn_future(task, &own, f);
+}
+
+int weft_spawn_future_in(weft_task **handle, weft_task_storage *storage, weft_future *f)
+{
+    if (handle)
+        *handle = NULL;
+    if (!storage || !f || !f->ops || !f->ops->poll)
+        return WEFT_EINVAL;
+    birth b = {0};
+    int err = find_runtime(&b);
+    if (err < 0 || (err = enter(&b)) < 0)
+        return err;
+    wf_stored_task *stored = (wf_stored_task *)(void *)storage->space_;
+    weft_task *task = &stored->task;
+    wf_store_rel(&task->state, 0);
+    init_header(task, &b, WF_TASK_STORAGE);
+    task->body.future = f;
+    task->value = NULL;
+    err = inherit_locals(task, &b);
+    if (err == 0) {
+        wf_mutex_lock(&b.rt->lock);
+        wf_list_push_back(&b.rt->stored, &stored->node);
+        wf_mutex_unlock(&b.rt->lock);
+        give_life(task, &b, handle);
+    }
+    leave(&b);
+    return err;
+}

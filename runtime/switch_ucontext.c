@@ -1,0 +1,55 @@
+/* switch_ucontext.c - wf_switch where there is no assembly for the machine: swapcontext, with two system calls a switch.
+ *
+ * The "stack pointer" is the address of a ucontext_t that lies on the suspended stack itself, so nothing needs freeing. Unlike
+ * the assembly it switches the signal mask and the FP control state as well. */
+#include <runtime/context.h>
+
+typedef int wf_not_empty; /* ISO C wants a declaration in every file */
+
+#if WF_SWITCH_UCONTEXT
+
+#include <stdlib.h>
+#include <ucontext.h>
+
+/* makecontext only adds these two up to find the top; what is really there is the caller's business. */
+enum { ASSUMED_SIZE = 8192 };
+
+/* At the top of a new stack. */
+typedef struct start {
+    ucontext_t first;
+    void (*entry)(void *);
+    void *arg;
+} start;
+
+WF_UNINSTRUMENTED void wf_switch(void **save_sp, void *load_sp)
+{
+    ucontext_t here;
+    here.uc_stack = (stack_t){0}; /* AddressSanitizer's swapcontext reads it, glibc's does not write it */
+    *save_sp = &here;
+    if (swapcontext(&here, load_sp) != 0)
+        abort();
+}
+
+static void begin(unsigned high, unsigned low)
+{
+    start *s = (void *)(uintptr_t)((uint64_t)high << 32 | low);
+    s->entry(s->arg);
+    abort();
+}
+
+void *wf_switch_prepare(void *stack_top, void (*entry)(void *), void *arg)
+{
+    uintptr_t at = ((uintptr_t)stack_top - sizeof(start)) & ~(uintptr_t)63;
+    start *s = (void *)at;
+    if (getcontext(&s->first) != 0)
+        abort();
+    s->entry = entry;
+    s->arg = arg;
+    s->first.uc_link = NULL;
+    s->first.uc_stack.ss_sp = (void *)(at - ASSUMED_SIZE);
+    s->first.uc_stack.ss_size = ASSUMED_SIZE;
+    makecontext(&s->first, (void (*)(void))begin, 2, (unsigned)((uint64_t)at >> 32), (unsigned)at);
+    return &s->first;
+}
+
+#endif

@@ -1,0 +1,252 @@
+/* task.c - what happens to a task between being chosen and being gone.
+ *
+ * Owns the order of the end: body first, then the counters, then the word that lets the joiner in, then the header. */
+#include <runtime/runtime.h>
+#include <runtime/storage.h>
+#include <runtime/strand.h>
+#include <string.h>
+
+/* ---- references and wakes ------------------------------------------------------------------------------------ */
+
+static void header_free(weft_task *task)
+{
+    wf_extra *extra = task->extra;
+    if (extra) {
+        weft_allocator allocator = extra->allocator;
+        wf_free(&allocator, extra->error);
+        wf_free(&allocator, extra);
+    }
+    if (task->flags & WF_TASK_STORAGE) {
+        wf_storage_release(task);
+        return;
+    }
+    wf_worker *w = wf_worker_current();
+    wf_header_put(task, w && w->rt->heap == wf_header_heap(task) ? &w->headers : NULL);
+}
+
+void wf_task_unref(weft_task *task)
+{
+    if (wf_state_unref(&task->state))
+        header_free(task);
+}
+
+void wf_task_wake(weft_task *task)
+{
+    if (wf_state_wake(&task->state) == WF_WAKE_ENQUEUE)
+        wf_schedule_woken(task);
+}
+
+/* References are bought in blocks by the one who polls, and handed out without a read-modify-write. */
+static void take_reference(weft_task *task)
+{
+    enum { BLOCK = 64 };
+    wf_exec *exec = wf_exec_peek();
+    if (!exec || exec->task != task) {
+        wf_state_ref(&task->state, 1);
+        return;
+    }
+    if (task->spare == 0) {
+        wf_state_ref(&task->state, BLOCK);
+        task->spare = BLOCK;
+    }
+    task->spare--;
+}
+
+static int waker_clone(const weft_waker *self, weft_waker *out)
+{
+    take_reference(self->data);
+    *out = *self;
+    return 0;
+}
+
+static void waker_wake(weft_waker *self)
+{
+    weft_task *task = self->data;
+    switch (wf_state_wake_consume(&task->state)) {
+    case WF_WAKE_ENQUEUE:
+        wf_schedule_woken(task);
+        break;
+    case WF_WAKE_FREE:
+        header_free(task);
+        break;
+    case WF_WAKE_NOTHING:
+        break;
+    }
+}
+
+static void waker_wake_by_ref(const weft_waker *self) { wf_task_wake(self->data); }
+
+static void waker_drop(weft_waker *self) { wf_task_unref(self->data); }
+
+const weft_waker_ops wf_task_waker_ops = {
+    .clone = waker_clone, .wake = waker_wake, .wake_by_ref = waker_wake_by_ref, .drop = waker_drop};
+
+/* ---- side blocks --------------------------------------------------------------------------------------------- */
+
+wf_extra *wf_task_extra(weft_task *task)
+{
+    if (!task->extra) {
+        const weft_allocator *allocator = &task->rt->options.allocator;
+        task->extra = wf_alloc(allocator, sizeof *task->extra);
+        if (task->extra)
+            task->extra->allocator = *allocator;
+    }
+    return task->extra;
+}
+
+void wf_task_set_error(weft_task *task, const char *text)
+{
+    wf_extra *extra = wf_task_extra(task);
+    if (!extra || extra->error)
+        return; /* the first message is the one that counts */
+    extra->error = wf_alloc(&extra->allocator, strlen(text) + 1);
+    if (extra->error)
+        strcpy(extra->error, text);
+}
+
+const char *wf_task_label(const weft_task *task) { return task->extra ? task->extra->name : ""; }
+
+/* ---- the end ------------------------------------------------------------------------------------------------- */
+
+static void drop_output(weft_task *task)
+{
+    if (task->status == 0 && task->value && task->extra)
+        wf_call_back(task->extra->drop_result, task->value);
+}
+
+static void drop_rest_of_body(weft_task *task)
+{
+    wf_extra *extra = task->extra;
+    wf_cells_free(extra->cells);
+    wf_free(&extra->allocator, extra->copy);
+    extra->cells = NULL;
+    extra->copy = NULL;
+}
+
+static void wake_joiner(weft_task *task)
+{
+    weft_waker joiner = task->joiner;
+    if (wf_state_join_taken(&task->state))
+        header_free(task);
+    weft_waker_wake(&joiner);
+}
+
+void wf_task_complete(wf_worker *w, weft_task *task)
+{
+    weft_runtime *rt = task->rt;
+    bool cancelled = task->status == WEFT_EABORTED;
+    if (task->extra)
+        drop_rest_of_body(task);
+    if (task->flags & WF_TASK_STORAGE)
+        wf_storage_unlink(task);
+    wf_count(&w->completed, 1); /* before the joiner can know */
+    unsigned todo = wf_state_complete(&task->state, cancelled, task->spare);
+    if (todo & WF_END_DROP_OUTPUT) {
+        drop_output(task);
+        if (wf_state_complete_detached(&task->state, cancelled, task->spare))
+            header_free(task);
+    } else if (todo & WF_END_WAKE_JOINER) {
+        wake_joiner(task);
+    } else if (todo & WF_END_FREE) {
+        header_free(task);
+    }
+    if (wf_unlikely(wf_load_rlx(&rt->phase) != WF_RUNNING))
+        wf_runtime_task_ended(rt);
+}
+
+/* ---- polling ------------------------------------------------------------------------------------------------- */
+
+static void drop_future(weft_task *task)
+{
+    weft_future *f = task->body.future;
+    task->body.future = NULL;
+    if (f && f->ops->drop)
+        f->ops->drop(f);
+}
+
+/* Aborted before it started, or stackless: it has no frames to unwind. */
+static void cancel(wf_worker *w, weft_task *task)
+{
+    if (!(task->flags & WF_TASK_STRAND))
+        drop_future(task);
+    else if (task->extra)
+        wf_call_back(task->extra->drop_arg, task->value);
+    task->status = WEFT_EABORTED;
+    task->value = NULL;
+    wf_task_complete(w, task);
+}
+
+static void pending(wf_worker *w, weft_task *task)
+{
+    if (wf_state_poll_pending(&task->state) == WF_PENDING_AGAIN)
+        wf_schedule_again(w, task);
+}
+
+/* The worker's own execution stands in for the task while its future is polled. */
+static void poll_future(wf_worker *w, weft_task *task)
+{
+    void *result = NULL;
+    weft_future *f = task->body.future;
+    task->flags |= WF_TASK_STARTED;
+    w->exec.task = task;
+    w->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
+    w->exec.budget = WF_BUDGET;
+    weft_poll verdict = f->ops->poll(f, &w->exec.cx, &result);
+    w->exec.task = NULL;
+    wf_store_rlx(&task->poller, 0);
+    if (verdict == WEFT_PENDING) {
+        pending(w, task);
+        return;
+    }
+    int code = verdict;
+    bool failed = verdict < 0 || wf_is_failure(result, &code);
+    task->status = failed ? WEFT_EFAILED : 0;
+    task->value = failed ? (void *)(intptr_t)code : result;
+    drop_future(task);
+    wf_task_complete(w, task);
+}
+
+static void poll_strand(wf_worker *w, weft_task *task)
+{
+    wf_strand_left left = wf_strand_poll(w, task);
+    wf_store_rlx(&task->poller, 0);
+    switch (left) {
+    case WF_STRAND_PARKED:
+        pending(w, task);
+        break;
+    case WF_STRAND_YIELDED:
+        wf_schedule_again(w, task);
+        break; /* it stays scheduled-or-running */
+    case WF_STRAND_ENDED:
+        wf_task_complete(w, task);
+        break;
+    }
+}
+
+void wf_task_poll(wf_worker *w, weft_task *task)
+{
+    uint64_t word = wf_state_poll_begin(&task->state);
+    bool strand = task->flags & WF_TASK_STRAND;
+    if (wf_unlikely(word & WF_S_ABORT) && !(strand && task->flags & WF_TASK_STARTED)) {
+        cancel(w, task);
+        return;
+    }
+    wf_count(&w->polls, 1);
+    wf_store_rlx(&task->poller, 1);
+    if (strand)
+        poll_strand(w, task);
+    else
+        poll_future(w, task);
+}
+
+void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)
+{
+    wf_task_set_error(task, text);
+    w->exec.task = NULL;
+    w->exec.callbacks = 0;
+    wf_store_rlx(&task->poller, 0);
+    task->status = WEFT_EPANIC;
+    task->value = NULL;
+    drop_future(task);
+    wf_task_complete(w, task);
+}

@@ -1,0 +1,94 @@
+/* task.h - the task header and its life from birth to the last reference.
+ *
+ * The header is small, shared and reference-counted; the body (a strand's stack, a future) goes the moment the task ends, while
+ * the output stays until the handle takes it. Bits and transitions are in state.h. */
+#ifndef WF_TASK_H
+#define WF_TASK_H
+
+#include <base/alloc.h>
+#include <base/exec.h>
+#include <base/mailbox.h>
+#include <runtime/headers.h>
+#include <runtime/state.h>
+
+struct wf_strand;
+struct wf_worker;
+
+/* What few tasks have. Allocated with the runtime's allocator, freed with the header. */
+typedef struct wf_extra {
+    weft_allocator allocator;
+    size_t stack_size;           /* 0: the runtime's */
+    void (*drop_arg)(void *);    /* called if the task never starts; cleared when it does */
+    void (*drop_result)(void *); /* called if nobody takes the result */
+    void *copy;                  /* copy_arg's bytes, freed when the task ends */
+    struct wf_cells *cells;      /* values of weft_locals; only while the task lives, only by its poller */
+    char *error;                 /* a panic's text */
+    char name[64];
+} wf_extra;
+
+enum {
+    WF_TASK_STRAND = 1,  /* its body is a function; else a future */
+    WF_TASK_PINNED = 2,  /* only worker `home` polls it */
+    WF_TASK_STORAGE = 4, /* the header lies in a weft_task_storage */
+    WF_TASK_STARTED = 8, /* polled at least once; written by the poller */
+};
+
+struct weft_task {
+    wf_a64 state; /* see state.h */
+    union {
+        struct weft_task *next; /* link of the queue it is in, or of the free list */
+        wf_letter letter;       /* the same word, while a pinned task lies in its worker's mailbox */
+    };
+    weft_runtime *rt; /* valid until the task is done */
+    union {
+        weft_fn fn;          /* a strand's, until it starts */
+        weft_future *future; /* a stackless task's, until it ends */
+    } body;
+    void *value;              /* fn's argument until it starts; the result once done */
+    struct wf_strand *strand; /* on its own stack, from the first poll to the end; else NULL */
+    weft_waker joiner;        /* under JOIN_LOCK, or owned by who set JOIN_WAKER off */
+    uint64_t id;
+    wf_extra *extra; /* or NULL */
+    int32_t status;  /* once done: 0, WEFT_EABORTED, WEFT_EPANIC, WEFT_EFAILED (code in value) */
+    uint16_t spare;  /* references paid for in advance, not handed out yet; the poller's */
+    uint16_t home;   /* the worker of a pinned task */
+    uint8_t flags;   /* WF_TASK_…; the poller's once it has been queued */
+    wf_a8 poller;    /* 1 while polled: for people, see state.h */
+};
+
+_Static_assert(sizeof(struct weft_task) == WF_HEADER_SIZE, "a spawned task costs about 100 bytes");
+
+/* The waker operations of tasks: @data is the task. */
+extern const weft_waker_ops wf_task_waker_ops;
+
+/* Where a woken task goes is the scheduler's business: runtime/worker.c. */
+void wf_schedule_woken(weft_task *task);
+
+/* Poll @task on @worker, to wherever that leads. */
+void wf_task_poll(struct wf_worker *worker, weft_task *task);
+
+/* The future or strand panicked while it was polled outside a stack of its own; @text as formatted. */
+void wf_task_poll_panicked(struct wf_worker *worker, weft_task *task, const char *text);
+
+void wf_task_wake(weft_task *task);
+void wf_task_unref(weft_task *task);
+
+/* End @task with what stands in status and value. */
+void wf_task_complete(struct wf_worker *worker, weft_task *task);
+
+/* The extra block, made if need be; NULL when out of memory. */
+wf_extra *wf_task_extra(weft_task *task);
+
+/* Store a panic's text; survives without memory. */
+void wf_task_set_error(weft_task *task, const char *text);
+
+const char *wf_task_label(const weft_task *task);
+
+/* runtime/local.c: values that belong to tasks. */
+struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_memory);
+void wf_cells_free(struct wf_cells *cells);
+
+/* The sentinel that weft_fail() returns, and the code it stands for. */
+bool wf_is_failure(const void *result, int *code);
+
+#endif

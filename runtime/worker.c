@@ -1,0 +1,320 @@
+/* worker.c - a worker's loop: own queues, inject queue, reactor, other workers, sleep.
+ *
+ * Decides where tasks are queued and which comes next; how one is polled is task.c's business, who sleeps and wakes is idle.c's. */
+#include <reactor/set.h>
+#include <runtime/runtime.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- queueing ------------------------------------------------------------------------------------------------ */
+
+static void push_pinned(wf_worker *w, weft_task *task)
+{
+    task->next = NULL;
+    if (w->pinned_last)
+        w->pinned_last->next = task;
+    else
+        w->pinned_first = task;
+    w->pinned_last = task;
+}
+
+static void schedule_pinned(wf_worker *w, weft_task *task)
+{
+    if (w && w->index == task->home) {
+        push_pinned(w, task);
+        return;
+    }
+    wf_worker *owner = task->rt->workers[task->home];
+    wf_mailbox_post(&owner->pinned_mail, &task->letter);
+    wf_reactor_ring(&owner->reactor, WF_RUNG);
+}
+
+/* From a thread that is no worker of the runtime: nothing here is touched once the entrant is counted out. */
+static void schedule_foreign(weft_runtime *rt, weft_task *task)
+{
+    wf_add_seq(&rt->entrants, 1);
+    if (task->flags & WF_TASK_PINNED) {
+        schedule_pinned(NULL, task);
+    } else {
+        wf_inject_push(&rt->inject, task);
+        wf_idle_notify(rt);
+    }
+    wf_sub_seq(&rt->entrants, 1);
+}
+
+/* The fresh queue is full: its older half goes to where everybody looks. */
+static void spill_fresh(wf_worker *w)
+{
+    weft_task *first = NULL, *last = NULL;
+    uint64_t n = 0;
+    while (n < WF_RUNQ_CAPACITY / 2) {
+        weft_task *task = wf_deque_steal(&w->fresh);
+        if (!task)
+            break;
+        if (last)
+            last->next = task;
+        else
+            first = task;
+        last = task;
+        n++;
+    }
+    if (n > 0)
+        wf_inject_push_all(&w->rt->inject, first, last, n);
+}
+
+void wf_schedule_fresh(wf_worker *w, weft_task *task)
+{
+    if (wf_unlikely(!w)) {
+        schedule_foreign(task->rt, task);
+        return;
+    }
+    if (wf_unlikely(task->flags & WF_TASK_PINNED)) {
+        schedule_pinned(w, task);
+        return;
+    }
+    while (!wf_deque_push(&w->fresh, task))
+        spill_fresh(w);
+    if (!w->alone)
+        wf_idle_notify_backlog(w);
+}
+
+/* Woken tasks keep the order of their wakes; when there are too many, the whole older half moves to the inject queue. */
+static void push_woken(wf_worker *w, weft_task *task)
+{
+    while (wf_unlikely(!wf_ring_push(&w->woken, task))) {
+        weft_task *batch[WF_RUNQ_CAPACITY];
+        uint32_t n = wf_ring_steal(&w->woken, batch, WF_RUNQ_CAPACITY / 2);
+        if (n == 0)
+            continue; /* thieves were faster: there is room now */
+        for (uint32_t i = 0; i + 1 < n; i++)
+            batch[i]->next = batch[i + 1];
+        wf_inject_push_all(&w->rt->inject, batch[0], batch[n - 1], n);
+    }
+}
+
+void wf_schedule_again(wf_worker *w, weft_task *task)
+{
+    if (wf_unlikely(task->flags & WF_TASK_PINNED)) {
+        push_pinned(w, task);
+        return;
+    }
+    push_woken(w, task);
+    if (!w->alone)
+        wf_idle_notify_backlog(w);
+}
+
+void wf_schedule_woken(weft_task *task)
+{
+    wf_worker *w = wf_worker_current();
+    if (wf_unlikely(!w || w->rt != task->rt))
+        schedule_foreign(task->rt, task);
+    else if (wf_unlikely(task->flags & WF_TASK_PINNED))
+        schedule_pinned(w, task);
+    else
+        wf_schedule_again(w, task);
+}
+
+/* ---- choosing ------------------------------------------------------------------------------------------------ */
+
+static void collect_pinned_mail(wf_worker *w)
+{
+    for (wf_letter *l = wf_mailbox_take(&w->pinned_mail), *next; l; l = next) {
+        next = l->next;
+        push_pinned(w, wf_container(l, weft_task, letter));
+    }
+}
+
+static weft_task *pop_pinned(wf_worker *w)
+{
+    weft_task *task = w->pinned_first;
+    if (task) {
+        w->pinned_first = task->next;
+        if (!task->next)
+            w->pinned_last = NULL;
+    }
+    return task;
+}
+
+/* One to run now, a fair share of the rest into the own queue. */
+static weft_task *pop_inject(wf_worker *w)
+{
+    weft_task *batch[WF_RUNQ_CAPACITY / 2];
+    uint64_t share = wf_inject_len(&w->rt->inject) / w->rt->count + 1;
+    uint32_t room = WF_RUNQ_CAPACITY - wf_ring_len(&w->woken);
+    uint32_t n =
+        wf_inject_pop(&w->rt->inject, batch, (uint32_t)WF_MAX(1, WF_MIN(share, WF_MIN(room, WF_RUNQ_CAPACITY / 2))));
+    for (uint32_t i = 1; i < n; i++)
+        push_woken(w, batch[i]);
+    return n > 0 ? batch[0] : NULL;
+}
+
+/* Everything that is not a task: what the kernel and the clock have to say, and whether a neighbour is stuck. */
+static void look_around(wf_worker *w)
+{
+    int64_t now = weft_now();
+    if (w->tick_seen != w->polls.v) {
+        w->tick_seen = w->polls.v;
+        wf_store_rlx(&w->rt->active_at, now);
+    }
+    wf_reactor_turn(&w->reactor, now);
+    wf_timers_expire(&w->timers, now);
+    collect_pinned_mail(w);
+    if (!w->alone)
+        wf_idle_rescue(w, now);
+}
+
+static weft_task *pop_own(wf_worker *w)
+{
+    weft_task *task = pop_pinned(w);
+    if (wf_unlikely(task))
+        return task;
+    w->fresh_turn = !w->fresh_turn;
+    if (w->fresh_turn && (task = wf_deque_pop(&w->fresh)))
+        return task;
+    if ((task = wf_ring_pop(&w->woken, w->alone)))
+        return task;
+    return w->fresh_turn ? NULL : wf_deque_pop(&w->fresh);
+}
+
+/* Now and then the neglected come first: those in the inject queue, and the oldest of the fresh. */
+static weft_task *pop_neglected(wf_worker *w)
+{
+    if (w->tick % WF_TURN_EVERY == 0) {
+        look_around(w);
+        return pop_inject(w);
+    }
+    if (w->tick % WF_OLDEST_EVERY == 0)
+        return wf_deque_steal(&w->fresh);
+    return NULL;
+}
+
+static weft_task *steal_from(wf_worker *w, wf_worker *victim)
+{
+    weft_task *batch[WF_RUNQ_CAPACITY / 2];
+    uint32_t n = wf_ring_steal(&victim->woken, batch, WF_RUNQ_CAPACITY / 2);
+    for (uint32_t i = 1; i < n; i++)
+        push_woken(w, batch[i]);
+    weft_task *task = n > 0 ? batch[0] : wf_deque_steal(&victim->fresh);
+    if (task)
+        wf_count(&w->steals, WF_MAX(n, 1));
+    return task;
+}
+
+static weft_task *steal(wf_worker *w)
+{
+    weft_runtime *rt = w->rt;
+    uint32_t start = wf_rng_below(&w->rng, rt->count);
+    int64_t now = weft_now();
+    for (uint32_t i = 0; i < rt->count; i++) {
+        wf_worker *victim = rt->workers[(start + i) % rt->count];
+        weft_task *task = victim != w && wf_idle_may_steal(victim, now) ? steal_from(w, victim) : NULL;
+        if (task)
+            return task;
+    }
+    return pop_inject(w);
+}
+
+static weft_task *search(wf_worker *w)
+{
+    if (!wf_idle_search_begin(w))
+        return NULL;
+    weft_task *task = steal(w);
+    if (task)
+        wf_idle_search_end(w, true);
+    return task;
+}
+
+static weft_task *next_task(wf_worker *w)
+{
+    weft_task *task;
+    w->tick++;
+    if ((task = pop_neglected(w)) || (task = pop_own(w)) || (task = pop_inject(w)))
+        return task;
+    look_around(w);
+    if ((task = pop_own(w)) || (task = pop_inject(w)))
+        return task;
+    return w->alone ? NULL : search(w);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------ */
+
+static bool leaving(wf_worker *w, bool (*until)(void *), void *arg)
+{
+    return wf_load_rlx(&w->rt->phase) >= WF_STOPPED || (until && until(arg));
+}
+
+static void run(wf_worker *w, weft_task *task)
+{
+    if (wf_unlikely(w->searching))
+        wf_idle_search_end(w, true);
+    wf_task_poll(w, task);
+}
+
+void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
+{
+    if (_setjmp(w->recover)) /* a stackless poll panicked: back on this stack, as if it had returned */
+        wf_task_poll_panicked(w, w->exec.task, w->panic_text);
+    while (!leaving(w, until, arg)) {
+        weft_task *task = next_task(w);
+        if (task)
+            run(w, task);
+        else
+            wf_idle_park(w);
+    }
+    if (w->searching)
+        wf_idle_search_end(w, false);
+}
+
+/* ---- coming and going ---------------------------------------------------------------------------------------- */
+
+static int no_interruption(wf_exec *self)
+{
+    (void)self;
+    return 0;
+}
+
+WEFT_NORETURN static void loop_panic(wf_exec *self, const char *text)
+{
+    wf_worker *w = self->worker;
+    w->panic_text = text;
+    _longjmp(w->recover, 1);
+}
+
+static const wf_exec_ops loop_ops = {.interruption = no_interruption, .panic = loop_panic};
+
+int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
+{
+    memset(w, 0, sizeof *w);
+    w->rt = rt;
+    w->index = index;
+    w->alone = rt->count == 1;
+    w->exec = (wf_exec){.ops = &loop_ops, .rt = rt, .worker = w, .ctx = &w->ctx};
+    w->exec.cx.exec = &w->exec;
+    wf_rng_seed(&w->rng, rt->options.seed ? rt->options.seed + index : (uint64_t)weft_now() ^ (uintptr_t)w);
+    int err = wf_stack_cache_init(&w->stacks, rt->options.stack_size);
+    if (err < 0)
+        return err;
+    wf_timers_init(&w->timers);
+    return wf_reactor_open(&w->reactor);
+}
+
+int wf_worker_close(wf_worker *w)
+{
+    wf_stack_cache_flush(&w->stacks);
+    wf_header_flush(w->rt->heap, &w->headers);
+    free(w->exec.detail);
+    return wf_reactor_close(&w->reactor);
+}
+
+void wf_worker_enter(wf_worker *w)
+{
+    wf_ctx_init_thread(&w->ctx);
+    wf_segv_thread_enter(&w->segv);
+    wf_exec_set(&w->exec);
+}
+
+void wf_worker_leave(wf_worker *w)
+{
+    wf_segv_thread_leave(&w->segv);
+    (void)w;
+}

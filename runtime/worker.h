@@ -1,0 +1,75 @@
+/* worker.h - one of the threads that poll tasks: its queues, its reactor, its timers, its caches. */
+#ifndef WF_WORKER_H
+#define WF_WORKER_H
+
+#include <base/rng.h>
+#include <reactor/reactor.h>
+#include <runtime/context.h>
+#include <runtime/headers.h>
+#include <runtime/runq.h>
+#include <runtime/segv.h>
+#include <runtime/stack.h>
+#include <setjmp.h>
+#include <timer/timers.h>
+
+enum {
+    WF_TURN_EVERY = 61,   /* polls between two looks at inject queue, reactor and timers */
+    WF_OLDEST_EVERY = 64, /* polls between two takes of the oldest fresh task */
+};
+
+typedef struct wf_worker {
+    /* The owner's alone. */
+    weft_runtime *rt;
+    unsigned index;
+    bool alone;         /* the only worker: nobody steals */
+    bool searching;     /* counted in the runtime's searchers */
+    bool fresh_turn;    /* fresh and woken tasks alternate */
+    uint32_t tick;      /* choices made */
+    uint64_t tick_seen; /* polls at the last look around */
+    wf_rng rng;
+    wf_ctx ctx;                            /* of the loop, while a strand runs */
+    wf_exec exec;                          /* the loop itself, callbacks, and stackless polls: nothing may wait */
+    jmp_buf recover;                       /* where a panic in a stackless poll goes */
+    const char *panic_text;                /* … and what it said */
+    weft_task *pinned_first, *pinned_last; /* pinned tasks that are ready, linked by next */
+    wf_header_cache headers;
+    wf_stack_cache stacks;
+    uint64_t next_id, last_id; /* the block of ids it hands out */
+    wf_segv_thread segv;
+    pthread_t thread;
+
+    /* The owner writes, anybody reads. */
+    wf_a64 spawned, completed, polls, steals, parks, rescues;
+
+    /* Anybody, by their own rules. */
+    wf_deque fresh;
+    wf_ring woken;
+    wf_mailbox pinned_mail; /* pinned tasks woken elsewhere */
+    wf_reactor reactor;
+    wf_timers timers;
+} wf_worker;
+
+/* The worker whose thread this is, also inside the tasks it polls; NULL on other threads. Changes whenever a strand waits. */
+static inline wf_worker *wf_worker_current(void)
+{
+    wf_exec *exec = wf_exec_peek();
+    return exec ? exec->worker : NULL;
+}
+
+/* Returns 0, or a negative code with nothing left behind. */
+int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index);
+/* After its thread has left. Returns what closing the loop said. */
+int wf_worker_close(wf_worker *w);
+
+/* Become this worker: the calling thread polls until @until(@arg) or the runtime stops. */
+void wf_worker_enter(wf_worker *w);
+void wf_worker_run(wf_worker *w, bool (*until)(void *arg), void *arg);
+void wf_worker_leave(wf_worker *w);
+
+/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL. */
+void wf_schedule_fresh(wf_worker *w, weft_task *task);
+
+/* Queue a task that has just been polled and wants more. */
+void wf_schedule_again(wf_worker *w, weft_task *task);
+
+#endif

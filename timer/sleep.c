@@ -1,0 +1,20 @@
+/* sleep.c - waiting for the clock and nothing else. */
+#include <base/exec.h>
+#include <weft/time.h>
+
+static ssize_t sleep_poll(void *op, weft_context *cx)
+{
+    (void)cx;
+    return weft_now() >= *(int64_t *)op ? 0 : WEFT_PENDING;
+}
+
+static const wf_op_ops sleep_ops = {.poll = sleep_poll};
+
+int weft_sleep_until(int64_t when)
+{
+    if (when <= weft_now())
+        return weft_yield();
+    return (int)wf_await(&sleep_ops, &when, when);
+}
+
+int weft_sleep(int64_t ns) { return ns <= 0 ? weft_yield() : weft_sleep_until(wf_add_saturating(weft_now(), ns)); }
