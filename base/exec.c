@@ -80,6 +80,7 @@ static void parker_suspend(wf_exec *self, int64_t deadline)
             break;
     }
     p->notified = false;
+    self->budget = WF_BUDGET;
     pthread_mutex_unlock(&p->lock);
     pthread_setcancelstate(cancel_state, NULL);
 }
@@ -90,10 +91,10 @@ static int parker_interruption(wf_exec *self)
     return 0;
 }
 
-static void parker_yield(wf_exec *self)
+static int parker_yield(wf_exec *self)
 {
     (void)self;
-    sched_yield();
+    return sched_yield();
 }
 
 static const wf_exec_ops parker_ops = {.suspend = parker_suspend, .interruption = parker_interruption, .yield = parker_yield};
@@ -120,6 +121,7 @@ static wf_exec *parker_create(void)
     pthread_cond_init(&p->woken, &attributes);
     pthread_condattr_destroy(&attributes);
     p->exec.ops = &parker_ops;
+    p->exec.budget = WF_BUDGET;
     p->exec.cx = (weft_context){.waker = {&parker_waker_ops, p}, .exec = &p->exec};
     if (pthread_setspecific(parker_key, p) != 0) {
         parker_unref(p);

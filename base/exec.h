@@ -14,11 +14,15 @@
 
 struct wf_exec;
 
-/* Calls made, and state held, by the body that runs: a strand's, or that of a coroutine inside it. */
-typedef struct wf_frame {
+/* One function on one stack: a strand's, a coroutine's, or a worker's loop. A coroutine's runs inside that of its resumer. */
+typedef struct wf_body {
+    struct wf_body *outer;   /* who resumed it, while it runs; NULL: a bare thread, or nobody */
+    struct wf_ctx *ctx;      /* where its stack is left */
+    struct wf_stack *stack;  /* the pooled stack that it runs on; NULL for a worker's loop, which can neither defer nor shield */
+    struct weft_coro *coro;  /* the coroutine that it is, or NULL */
     struct wf_defer *defers; /* newest first */
     uint32_t shields;        /* weft_shield_enter()s that it has not left */
-} wf_frame;
+} wf_body;
 
 struct weft_context {
     weft_waker waker;     /* borrowed by those who poll with this context */
@@ -30,8 +34,8 @@ typedef struct wf_exec_ops {
     void (*suspend)(struct wf_exec *self, int64_t deadline);
     /* What an await must report instead of waiting: 0 or a negative code. */
     int (*interruption)(struct wf_exec *self);
-    /* Let others run, and stay runnable. */
-    void (*yield)(struct wf_exec *self);
+    /* Let others run, and stay runnable. Returns 0, so that callers can end with it. */
+    int (*yield)(struct wf_exec *self);
     /* End this execution for the reason formatted; does not return. NULL: nobody could be told. */
     void (*panic)(struct wf_exec *self, const char *text) WEFT_NORETURN;
 } wf_exec_ops;
@@ -39,16 +43,12 @@ typedef struct wf_exec_ops {
 typedef struct wf_exec {
     const wf_exec_ops *ops;
     weft_context cx;          /* with this execution's own waker */
-    wf_frame *frame;          /* of the body that runs; NULL where there is none to defer to */
-    struct weft_coro *coro;   /* the innermost coroutine that runs in it, or NULL */
+    wf_body *body;            /* the innermost one that runs in it; NULL on an ordinary thread outside coroutines */
     weft_task *task;          /* the task, or NULL outside one */
     weft_runtime *rt;         /* where it spawns and opens sockets, or NULL */
     struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */
-    struct wf_ctx *ctx;       /* of the stack that it runs on; NULL on an ordinary thread */
-    struct wf_stack *stack;   /* the pooled stack that it runs on, or NULL */
     char *detail;       /* text of the last failure, WF_DETAIL_SIZE bytes once there was one; freed with the context */
     uint32_t budget;    /* operations left before it must let others run; unused on ordinary threads */
-    uint32_t shields;   /* of all the bodies that it runs, the coroutine's and those around it */
     uint32_t callbacks; /* > 0: inside a drop or the like, where nothing may wait and no task is current */
 } wf_exec;
 

@@ -1,6 +1,7 @@
 /* context.c - contexts: the part of context.h that is not the switch itself.
  *
- * Most of it is for the sanitizers; without them a context is a stack pointer. It refuses to know the machine (switch_*.S). */
+ * Most of it is for the sanitizers; without them a context is a stack pointer. It refuses to know the machine
+ * (switch_*.S). */
 #include <runtime/context.h>
 
 #if WF_ASAN
@@ -61,9 +62,9 @@ void wf_ctx_destroy(wf_ctx *ctx)
 
 #if WF_TSAN
 /* Flags 0: what @from did happens before what @to does next, as it does on one thread. */
-WF_UNINSTRUMENTED void wf_ctx_switch_tsan(wf_ctx *from, wf_ctx *to)
+WF_UNINSTRUMENTED void *wf_ctx_switch_tsan(wf_ctx *from, wf_ctx *to, void *value)
 {
     __tsan_switch_to_fiber(to->fiber, 0);
-    wf_switch(&from->sp, to->sp);
+    return wf_switch(&from->sp, to->sp, value);
 }
 #endif

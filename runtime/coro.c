@@ -1,4 +1,4 @@
-/* coro.c - coroutines without a scheduler.
+/* coro.c - coroutines without a scheduler: resume, yield, stop.
  *
  * A coroutine has exactly one party that is blocked: the resumer while the body runs, the body otherwise. A switch hands over
  * directly. The record lies at the top of the coroutine's own stack. The body runs as part of the execution that resumed it
@@ -15,58 +15,49 @@ enum { ERROR_SIZE = 256 };
 
 struct weft_coro {
     wf_ctx ctx;
+    wf_body body;
     coro_state state;
-    bool stopping;           /* the body is asked to return */
-    bool panicked;           /* not reported yet */
-    void *transfer;          /* what crosses with a switch: in, out, the result */
-    wf_exec *exec;           /* whose body runs it, while RUNNING */
-    wf_ctx *back;            /* where the resumer was left, while RUNNING */
-    struct weft_coro *outer; /* the coroutine that resumed it, while RUNNING */
-    wf_frame *outer_frame;
-    wf_stack *outer_stack;
-    wf_frame frame;
-    wf_stack *stack;
+    bool stopping;     /* the body is asked to return */
+    bool panicked;
+    bool bound;        /* to a thread: */
+    pthread_t thread;
+    void **out;        /* where the resumer wants what is yielded or returned, or NULL */
+    wf_exec *exec;     /* whose body runs it, while RUNNING */
+    wf_ctx thread_ctx; /* a bare thread is no context yet: this one, while it waits for the body */
     weft_fn fn;
     void *arg;
-    bool bound; /* to a thread: */
-    pthread_t thread;
     char error[ERROR_SIZE];
 };
 
 /* ---- switching ----------------------------------------------------------------------------------------------- */
 
-static void go_in(weft_coro *c, wf_exec *exec, wf_ctx *from)
+/* The resumer's context. */
+static wf_ctx *back(weft_coro *c) { return wf_likely(c->body.outer != NULL) ? c->body.outer->ctx : &c->thread_ctx; }
+
+static wf_ctx *go_in(weft_coro *c, wf_exec *exec)
 {
     c->exec = exec;
-    c->back = from;
-    c->outer = exec->coro;
-    c->outer_frame = exec->frame;
-    c->outer_stack = exec->stack;
+    c->body.outer = exec->body;
     c->state = RUNNING;
-    exec->coro = c;
-    exec->frame = &c->frame;
-    exec->stack = c->stack;
-    exec->ctx = &c->ctx;
-    exec->shields += c->frame.shields;
+    if (wf_unlikely(!exec->body))
+        wf_ctx_init_thread(&c->thread_ctx);
+    exec->body = &c->body;
+    return back(c);
 }
 
-/* Restore the resumer's view of its own execution. */
 static wf_ctx *go_out(weft_coro *c, coro_state state)
 {
-    wf_exec *exec = c->exec;
-    exec->shields -= c->frame.shields;
-    exec->coro = c->outer;
-    exec->frame = c->outer_frame;
-    exec->stack = c->outer_stack;
-    exec->ctx = c->back;
     c->state = state;
-    return c->back;
+    c->exec->body = c->body.outer;
+    return back(c);
 }
 
-WEFT_NORETURN static void end(weft_coro *c, void *result)
+/* @code is what the pending resume returns. */
+WEFT_NORETURN static void end(weft_coro *c, int code, void *result)
 {
-    c->transfer = result;
-    wf_ctx_switch_final(&c->ctx, go_out(c, FINISHED));
+    if (c->out)
+        *c->out = result;
+    wf_ctx_switch_final(&c->ctx, go_out(c, FINISHED), (void *)(intptr_t)code);
 }
 
 static void entry(void *arg)
@@ -74,8 +65,8 @@ static void entry(void *arg)
     weft_coro *c = arg;
     wf_ctx_entered(&c->ctx);
     void *result = c->fn(c->arg);
-    wf_defers_run(&c->frame);
-    end(c, result);
+    wf_defers_run(&c->body);
+    end(c, 0, result);
 }
 
 void wf_coro_panic(weft_coro *c, const char *text)
@@ -83,35 +74,9 @@ void wf_coro_panic(weft_coro *c, const char *text)
     if (!c->panicked)
         strncpy(c->error, text, sizeof c->error - 1);
     c->panicked = true;
-    c->exec->shields -= c->frame.shields;
-    c->frame.shields = 0;
-    wf_defers_run(&c->frame);
-    end(c, NULL);
-}
-
-/* A bare thread is no context yet: it becomes one for the time of the switch. */
-static void switch_from_thread(weft_coro *c, wf_exec *exec)
-{
-    wf_ctx own;
-    wf_ctx_init_thread(&own);
-    go_in(c, exec, &own);
-    wf_ctx_switch(&own, &c->ctx);
-    exec->ctx = NULL;
-}
-
-static int switch_to(weft_coro *c)
-{
-    wf_exec *exec = wf_exec_current();
-    if (wf_unlikely(!exec))
-        return WEFT_ENOMEM;
-    wf_ctx *from = exec->ctx;
-    if (wf_likely(from != NULL)) {
-        go_in(c, exec, from);
-        wf_ctx_switch(from, &c->ctx);
-    } else {
-        switch_from_thread(c, exec);
-    }
-    return 0;
+    c->body.shields = 0;
+    wf_defers_run(&c->body);
+    end(c, WEFT_EPANIC, NULL);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
@@ -139,7 +104,7 @@ int weft_coro_create(weft_coro **out, weft_fn fn, void *arg, size_t stack_size)
         return err;
     }
     weft_coro *c = (weft_coro *)(void *)(wf_stack_top(stack) - (sizeof *c + 63) / 64 * 64);
-    *c = (weft_coro){.state = FRESH, .stack = stack, .fn = fn, .arg = arg};
+    *c = (weft_coro){.state = FRESH, .body = {.ctx = &c->ctx, .stack = stack, .coro = c}, .fn = fn, .arg = arg};
     wf_ctx_init(&c->ctx, stack->base, stack->size, c, entry, c);
     *out = c;
     return 0;
@@ -157,23 +122,18 @@ int weft_coro_resume(weft_coro *c, void *in, void **out)
         return c->state == RUNNING ? WEFT_EBUSY : 0;
     if (wf_unlikely(c->bound) && bound_elsewhere(c))
         return WEFT_EBUSY;
-    c->transfer = in;
-    int err = switch_to(c);
-    if (wf_unlikely(err < 0))
-        return err;
-    if (wf_unlikely(c->panicked)) {
-        c->panicked = false;
-        return WEFT_EPANIC;
-    }
-    if (out)
-        *out = c->transfer;
-    return c->state != FINISHED;
+    wf_exec *exec = wf_exec_current();
+    if (wf_unlikely(!exec))
+        return WEFT_ENOMEM;
+    c->out = out;
+    wf_ctx *from = go_in(c, exec);
+    return wf_ctx_switch_code(from, &c->ctx, in); /* the other side says what to return: see wf_switch */
 }
 
 weft_coro *weft_coro_self(void)
 {
     wf_exec *exec = wf_exec_peek();
-    return exec ? exec->coro : NULL;
+    return exec && exec->body ? exec->body->coro : NULL;
 }
 
 void *weft_coro_yield(void *out)
@@ -182,12 +142,12 @@ void *weft_coro_yield(void *out)
     if (wf_unlikely(!c))
         return NULL;
     if (wf_unlikely(c->stopping)) { /* it was told to return and yields instead: this is where it ends */
-        wf_defers_run(&c->frame);
-        end(c, NULL);
+        wf_defers_run(&c->body);
+        end(c, 0, NULL);
     }
-    c->transfer = out;
-    wf_ctx_switch(&c->ctx, go_out(c, SUSPENDED));
-    return c->stopping ? NULL : c->transfer;
+    if (c->out)
+        *c->out = out;
+    return wf_ctx_switch(&c->ctx, go_out(c, SUSPENDED), (void *)1);
 }
 
 int weft_coro_stopping(void)
@@ -219,7 +179,7 @@ int weft_coro_free(weft_coro *c)
     if (err < 0 && err != WEFT_EPANIC)
         return err;
     wf_ctx_destroy(&c->ctx);
-    wf_stack_put(cache_here(), c->stack);
+    wf_stack_put(cache_here(), c->body.stack);
     wf_stacks_release();
     return 0;
 }

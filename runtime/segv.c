@@ -1,8 +1,8 @@
 /* segv.c - see segv.h.
  *
- * A fault's way: the kernel enters on_fault on the alternate stack; the describer knows the address: one line, abort. Otherwise the old
- * action: its handler is called; for SIG_DFL it is restored and the faulting instruction runs once more, so that the core dump shows
- * the fault itself and not this file.
+ * A fault's way: the kernel enters on_fault on the alternate stack; the describer knows the address: one line, abort.
+ * Otherwise the old action: its handler is called; for SIG_DFL it is restored and the faulting instruction runs once
+ * more, so that the core dump shows the fault itself and not this file.
  *
  * Everything down to on_fault is async-signal-safe. */
 #include <base/lock.h>
@@ -72,7 +72,8 @@ WEFT_NORETURN static void die_of_overflow(const char *name, uint64_t id, size_t 
     abort();
 }
 
-/* A fault comes again when the handler returns; a signal that somebody sent (si_code <= 0) does not, and is sent once more. */
+/* A fault comes again when the handler returns; a signal that somebody sent (si_code <= 0) does not, and is sent once
+ * more. */
 static void default_action(int signal_number, const siginfo_t *info)
 {
     struct sigaction fallback = {.sa_handler = SIG_DFL};
@@ -141,8 +142,8 @@ static int install(void)
     return 0;
 }
 
-/* On top of somebody who lies on top of us we do not install a second time: each would pass faults on to the other for ever. He is
- * expected to pass them on to us. */
+/* On top of somebody who lies on top of us we do not install a second time: each would pass faults on to the other for
+ * ever. He is expected to pass them on to us. */
 int wf_segv_install(void)
 {
     wf_mutex_lock(&lock);

@@ -1,7 +1,8 @@
 /* segv.h - turn a fault in a guard into one clear line.
  *
- * Owns the process's SIGSEGV and SIGBUS handler and the alternate signal stack of each worker thread. It asks the runtime whose
- * guard was hit (the describer) and passes every other fault on to whoever handled it before. Knows no stacks and no tasks. */
+ * Owns the process's SIGSEGV and SIGBUS handler and the alternate signal stack of each worker thread. It asks the
+ * runtime whose guard was hit (the describer) and passes every other fault on to whoever handled it before. Knows no
+ * stacks and no tasks. */
 #ifndef WF_SEGV_H
 #define WF_SEGV_H
 
@@ -22,8 +23,8 @@ typedef struct wf_segv_thread {
 typedef bool (*wf_segv_describer)(const void *address, const char **name, uint64_t *id, size_t *stack_size);
 
 /**
- * Install the handler, or count one more user of it. Each success wants a wf_segv_uninstall; the last one restores the old
- * actions, unless somebody has put his own handler on top meanwhile.
+ * Install the handler, or count one more user of it. Each success wants a wf_segv_uninstall; the last one restores the
+ * old actions, unless somebody has put his own handler on top meanwhile.
  *
  * Returns: 0, or the system's negative code.
  * Threads: any.
@@ -33,8 +34,8 @@ int wf_segv_install(void);
 void wf_segv_uninstall(void);
 
 /**
- * Give the calling thread an alternate signal stack (64 KiB) unless it has one; without it a handler has no stack to run on
- * after an overflow. wf_segv_thread_leave takes it away.
+ * Give the calling thread an alternate signal stack (64 KiB) unless it has one; without it a handler has no stack to
+ * run on after an overflow. wf_segv_thread_leave takes it away.
  *
  * Returns: 0, or the system's negative code.
  * Threads: the calling one; leave on the same one.

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* The calling execution, if user code in it is running as a task or coroutine; NULL in callbacks and on bare threads. */
-static wf_exec *body(void)
+static wf_exec *user_code(void)
 {
     wf_exec *exec = wf_exec_peek();
     return exec && exec->callbacks == 0 ? exec : NULL;
@@ -15,20 +15,18 @@ int weft_yield(void)
 {
     wf_exec *exec;
     int err = wf_await_entry(&exec);
-    if (err == 0)
-        exec->ops->yield(exec);
-    return err;
+    return err < 0 ? err : exec->ops->yield(exec);
 }
 
 uint64_t weft_self_id(void)
 {
-    wf_exec *exec = body();
+    wf_exec *exec = user_code();
     return exec && exec->task ? exec->task->id : 0;
 }
 
 int weft_set_name(const char *fmt, ...)
 {
-    wf_exec *exec = body();
+    wf_exec *exec = user_code();
     if (!exec || !exec->task || !fmt)
         return WEFT_EINVAL;
     wf_extra *extra = wf_task_extra(exec->task);
@@ -43,7 +41,7 @@ int weft_set_name(const char *fmt, ...)
 
 int weft_is_cancelled(void)
 {
-    wf_exec *exec = body();
+    wf_exec *exec = user_code();
     if (!exec || !exec->task)
         return 0;
     if (exec->ops->suspend)
@@ -51,25 +49,30 @@ int weft_is_cancelled(void)
     return (wf_load_rlx(&exec->task->state) & WF_S_ABORT) != 0;
 }
 
+/* The body that runs, if it is one that can hold shields and deferred calls. */
+static wf_body *own_body(void)
+{
+    wf_exec *exec = user_code();
+    return exec && exec->body && exec->body->stack ? exec->body : NULL;
+}
+
 /* ---- shields ------------------------------------------------------------------------------------------------- */
 
 int weft_shield_enter(void)
 {
-    wf_exec *exec = body();
-    if (!exec || !exec->frame)
+    wf_body *body = own_body();
+    if (!body)
         return WEFT_EINVAL;
-    exec->frame->shields++;
-    exec->shields++;
+    body->shields++;
     return 0;
 }
 
 int weft_shield_leave(void)
 {
-    wf_exec *exec = body();
-    if (!exec || !exec->frame || exec->frame->shields == 0)
+    wf_body *body = own_body();
+    if (!body || body->shields == 0)
         return WEFT_EINVAL;
-    exec->frame->shields--;
-    exec->shields--;
+    body->shields--;
     return 0;
 }
 
@@ -83,40 +86,40 @@ struct wf_defer {
 
 int weft_defer(void (*fn)(void *arg), void *arg)
 {
-    wf_exec *exec = body();
-    if (!exec || !exec->frame || !fn)
+    wf_body *body = own_body();
+    if (!body || !fn)
         return WEFT_EINVAL;
     struct wf_defer *d = malloc(sizeof *d);
     if (!d)
         return WEFT_ENOMEM;
-    *d = (struct wf_defer){.fn = fn, .arg = arg, .next = exec->frame->defers};
-    exec->frame->defers = d;
+    *d = (struct wf_defer){.fn = fn, .arg = arg, .next = body->defers};
+    body->defers = d;
     return 0;
 }
 
 /* Unlinked before it is called: a panic in it goes on with the next. */
-static void pop(wf_frame *frame, bool run)
+static void pop(wf_body *body, bool run)
 {
-    struct wf_defer d = *frame->defers;
-    free(frame->defers);
-    frame->defers = d.next;
+    struct wf_defer d = *body->defers;
+    free(body->defers);
+    body->defers = d.next;
     if (run)
         d.fn(d.arg);
 }
 
 int weft_defer_pop(int run)
 {
-    wf_exec *exec = body();
-    if (!exec || !exec->frame || !exec->frame->defers)
+    wf_body *body = own_body();
+    if (!body || !body->defers)
         return WEFT_EINVAL;
-    pop(exec->frame, run != 0);
+    pop(body, run != 0);
     return 0;
 }
 
-void wf_defers_run(wf_frame *frame)
+void wf_defers_run(wf_body *body)
 {
-    while (frame->defers)
-        pop(frame, true);
+    while (body->defers)
+        pop(body, true);
 }
 
 /* ---- failing ------------------------------------------------------------------------------------------------- */
@@ -148,9 +151,9 @@ void weft_panic(const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt ? fmt : "", args);
     va_end(args);
-    wf_exec *exec = body();
-    if (exec && exec->coro)
-        wf_coro_panic(exec->coro, text);
+    wf_exec *exec = user_code();
+    if (exec && exec->body && exec->body->coro)
+        wf_coro_panic(exec->body->coro, text);
     if (exec && exec->task && exec->ops->panic)
         exec->ops->panic(exec, text);
     fprintf(stderr, "weft: panic outside of any task: %s\n", text);

@@ -1,11 +1,12 @@
 /* stack.c - see stack.h.
  *
- * A stack's way: carved from a slab and guarded when the depot has none (the only time it costs system calls), handed out, put into
- * the owner's magazine, handed out again. Magazines that are full spill their coldest half to the depot and give its memory back
- * to the system on the way; empty ones refill from there.
+ * A stack's way: carved from a slab and guarded when the depot has none (the only time it costs system calls), handed
+ * out, put into the owner's magazine, handed out again. Magazines that are full spill their coldest half to the depot
+ * and give its memory back to the system on the way; empty ones refill from there.
  *
- * Ways in which it goes otherwise: no map for a slab of many stacks (a slab of one is tried), none for that (WEFT_ENOMEM); no
- * MADV_GUARD_INSTALL in this kernel (mprotect, which costs two maps a stack), the map count nearly used up (a canary).
+ * Ways in which it goes otherwise: no map for a slab of many stacks (a slab of one is tried), none for that
+ * (WEFT_ENOMEM); no MADV_GUARD_INSTALL in this kernel (mprotect, which costs two maps a stack), the map count nearly
+ * used up (a canary).
  *
  * Locks: one mutex over depots, slabs and the list of magazines. Guards and madvise are done outside. */
 #include <base/alloc.h>
@@ -103,8 +104,8 @@ static size_t order_bytes(unsigned order) { return (size_t)1 << (SMALLEST_SHIFT 
 
 /* --- guards --- */
 
-/* Some layers above a kernel (qemu's user mode) answer 0 to any advice they do not know. So the first guard is tried out: a system
- * call that writes there must say EFAULT. */
+/* Some layers above a kernel (qemu's user mode) answer 0 to any advice they do not know. So the first guard is tried
+ * out: a system call that writes there must say EFAULT. */
 static bool refuses_writes(char *page)
 {
     if (wf_load_rlx(&install_works))
@@ -156,7 +157,8 @@ static void canary_broken(const wf_stack *stack)
     void (*tell)(const wf_stack *) = (void (*)(const wf_stack *))(uintptr_t)wf_load_acq(&on_broken);
     if (!tell) {
         fprintf(stderr,
-                "weft: stack overflow in a task that has ended: its stack has %zu KiB; see weft_spawn_options.stack_size\n",
+                "weft: stack overflow in a task that has ended: its stack has %zu KiB; "
+                "see weft_spawn_options.stack_size\n",
                 stack->size / 1024);
         abort();
     }
@@ -266,7 +268,7 @@ static wf_stack *depot_pop(depot *d) WF_REQUIRES(lock)
     return stack;
 }
 
-/* Guards survive this: those installed belong to the page tables and are left alone by it, the others belong to the map. */
+/* Guards survive this: the kernel leaves installed ones alone, and the others lie outside. */
 static void cool(wf_stack *stack) { madvise(stack->base, stack->size, MADV_DONTNEED); }
 
 static void depot_push(wf_stack *const *stack, uint32_t count)
@@ -399,7 +401,7 @@ wf_stack *wf_stack_get_slow(wf_stack_cache *cache, size_t size, int *err)
     wf_stack *stack = cache && cache->order == order ? cache_get(cache) : NULL;
     if (!stack)
         stack = depot_get((unsigned)order);
-    if (stack)
+    if (stack) /* poisoned when it was given back, and before that by frames that never returned */
         ASAN_UNPOISON_MEMORY_REGION(stack->base, stack->size);
     else
         *err = WEFT_ENOMEM;
@@ -410,7 +412,7 @@ void wf_stack_put_slow(wf_stack_cache *cache, wf_stack *stack)
 {
     if (stack->guard == WEFT_GUARD_CANARY)
         canary_check(stack);
-    /* Whoever still points into a stack that was given back is told so; and the frames that never returned left poison behind. */
+    /* Whoever still points into a stack that was given back is told so. */
     ASAN_POISON_MEMORY_REGION(stack->base, stack->size);
     if (cache && cache->order == stack->order)
         cache_put(cache, stack);

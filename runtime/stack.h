@@ -1,7 +1,7 @@
 /* stack.h - the process's pool of guarded stacks.
  *
- * Owns the memory that strands and coroutines run on: slabs of stacks of one size, mapped together, each above a guard; a depot
- * of cold ones per size; and magazines of hot ones, one per worker. Knows nothing of what runs on a stack.
+ * Owns the memory that strands and coroutines run on: slabs of stacks of one size, mapped together, each above a guard;
+ * a depot of cold ones per size; and magazines of hot ones, one per worker. Knows nothing of what runs on a stack.
  *
  * Descriptors lie outside the stacks, so that a cold stack costs no page. A guard outlives its stack's users: it is
  * installed when the stack is handed out for the first time and goes with the slab. */
@@ -25,8 +25,8 @@ typedef struct wf_stack {
     uint8_t guard;         /* weft_guard_kind. Never changes once it was handed out */
 } wf_stack;
 
-/* A worker's magazine: hot stacks of one size, the last one used comes first. Only its owner touches it; but its count is read
- * by wf_stack_stats. */
+/* A worker's magazine: hot stacks of one size, the last one used comes first. Only its owner touches it; but its count
+ * is read by wf_stack_stats. */
 typedef struct wf_stack_cache {
     wf_a32 count;
     uint32_t limit;              /* slots that may be filled; 0 while the pool does not know of this magazine */
@@ -38,8 +38,8 @@ typedef struct wf_stack_cache {
 
 /**
  * Count a user of the pool in: a runtime, or a coroutine without one. Everything below but wf_stack_force_guard and
- * wf_stack_stats wants one. When the last one is released all stacks must have been put back and all magazines been flushed; then
- * everything is unmapped.
+ * wf_stack_stats wants one. When the last one is released all stacks must have been put back and all magazines been
+ * flushed; then everything is unmapped.
  *
  * Returns: 0.
  * Threads: any.
@@ -56,7 +56,7 @@ void wf_stacks_release(void);
  */
 int wf_stack_cache_init(wf_stack_cache *cache, size_t size);
 
-/** Move all stacks of the magazine to the depot; their memory goes back to the system. The magazine may be used on. By its owner. */
+/** Move all stacks of the magazine to the depot; their memory goes back to the system. By its owner; it may be used on. */
 void wf_stack_cache_flush(wf_stack_cache *cache);
 
 /* The parts of get and put that need more than the magazine. */
@@ -67,8 +67,8 @@ void wf_stack_put_slow(wf_stack_cache *cache, wf_stack *stack);
  * Get a stack.
  *
  * Units:   @size in bytes, 0 for the smallest; rounded as for wf_stack_cache_init. What is on the stack is undefined.
- * Returns: the stack; or NULL and a code in *@err: WEFT_EINVAL for more than 1 GiB, WEFT_ENOMEM without memory or maps. *@err is
- *          not touched on success.
+ * Returns: the stack; or NULL and a code in *@err: WEFT_EINVAL for more than 1 GiB, WEFT_ENOMEM without memory or maps.
+ *          *@err is not touched on success.
  * Threads: any with @cache NULL, else the magazine's owner.
  */
 static inline wf_stack *wf_stack_get(wf_stack_cache *cache, size_t size, int *err)
@@ -83,7 +83,11 @@ static inline wf_stack *wf_stack_get(wf_stack_cache *cache, size_t size, int *er
     return wf_stack_get_slow(cache, size, err);
 }
 
-/** Give a stack back, on which nothing runs any more. Any magazine will do, or NULL for the depot. Threads: as wf_stack_get. */
+/**
+ * Give a stack back, on which nothing runs any more. Any magazine will do, or NULL for the depot.
+ *
+ * Threads: as wf_stack_get.
+ */
 static inline void wf_stack_put(wf_stack_cache *cache, wf_stack *stack)
 {
     if (!WF_ASAN && wf_likely(cache != NULL) && wf_likely(stack->order == cache->order) &&
@@ -105,20 +109,21 @@ static inline char *wf_stack_top(const wf_stack *stack) { return stack->base + s
 bool wf_stack_in_guard(const wf_stack *stack, const void *address);
 
 /**
- * Stacks handed out, stacks kept (in depot and magazines), and the guard of the newest one, of the whole process. Any may be NULL.
+ * Stacks handed out, stacks kept (in depot and magazines), and the guard of the newest one, of the whole process. Any
+ * may be NULL.
  * Threads: any; a moment's stale while others work.
  */
 void wf_stack_stats(uint64_t *live, uint64_t *cached, weft_guard_kind *newest);
 
 /**
- * For tests: try guards from @kind downwards only (INSTALL, MPROTECT, CANARY); WEFT_GUARD_NONE to find the best one again. Concerns stacks that are
- * handed out for the first time from now on.
+ * For tests: try guards from @kind downwards only (INSTALL, MPROTECT, CANARY); WEFT_GUARD_NONE to find the best one
+ * again. Concerns stacks that are handed out for the first time from now on.
  */
 void wf_stack_force_guard(weft_guard_kind kind);
 
 /**
- * What to do when a stack that comes back has overrun its canary. NULL: say so on stderr and abort. If @broken returns, the canary is
- * painted anew. Any thread.
+ * What to do when a stack that comes back has overrun its canary. NULL: say so on stderr and abort. If @broken returns,
+ * the canary is painted anew. Any thread.
  */
 void wf_stack_on_broken_canary(void (*broken)(const wf_stack *stack));
 

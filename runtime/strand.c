@@ -9,23 +9,21 @@
 typedef struct wf_strand {
     wf_exec exec;
     wf_ctx ctx;
-    wf_frame frame;
-    wf_stack *stack;
-    wf_strand_left left; /* why it switched away */
+    wf_body body;
     bool met_abort;      /* an await has reported the abort */
     wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
-    wf_ai64 deadline; /* what it waits for now; WEFT_FOREVER: nothing. Its own; the timer's fire reads it under the lock */
+    wf_ai64 deadline; /* of its last wait; WEFT_FOREVER: none. Its own; the timer's fire reads it under the lock */
 } wf_strand;
 
 static wf_strand *strand_of(wf_exec *exec) { return wf_container(exec, wf_strand, exec); }
 
 /* ---- leaving and coming back --------------------------------------------------------------------------------- */
 
-/* Away from whichever stack the strand is on (its own or a coroutine's), to the worker that polls it. */
-static void leave(wf_strand *s, wf_strand_left why)
+/* Away from whichever stack the strand is on (its own or a coroutine's), to the worker that polls it. Callers end with it, so
+ * that the strand goes on right where it awaits: see wf_switch. */
+static int leave(wf_exec *self, wf_strand_left why)
 {
-    s->left = why;
-    wf_ctx_switch(s->exec.ctx, &s->exec.worker->ctx);
+    return wf_ctx_switch_code(self->body->ctx, &self->worker->ctx, (void *)(intptr_t)why);
 }
 
 /* Runs under the lock of the timers. The task is alive: ending disarms the timer under the same lock. */
@@ -48,23 +46,23 @@ static bool fire(wf_timer *timer, int64_t now, weft_waker *out)
 static void suspend(wf_exec *self, int64_t deadline)
 {
     wf_strand *s = strand_of(self);
-    if (deadline != WEFT_FOREVER) {
-        wf_store_rlx(&s->deadline, deadline);
+    wf_store_rlx(&s->deadline, deadline);
+    if (wf_unlikely(deadline != WEFT_FOREVER))
         wf_timer_arm(&s->timer, &self->worker->timers, deadline);
-    }
-    leave(s, WF_STRAND_PARKED);
-    if (deadline != WEFT_FOREVER)
-        wf_store_rlx(&s->deadline, WEFT_FOREVER);
+    leave(self, WF_STRAND_PARKED);
 }
 
-static void yield(wf_exec *self) { leave(strand_of(self), WF_STRAND_YIELDED); }
+static int yield(wf_exec *self) { return leave(self, WF_STRAND_YIELDED); }
 
 /* An abort counts as met when an await reports it. */
 static int interruption(wf_exec *self)
 {
     uint64_t word = wf_load_rlx(&self->task->state);
-    if (wf_likely(!(word & WF_S_ABORT)) || self->shields > 0)
+    if (wf_likely(!(word & WF_S_ABORT)))
         return 0;
+    for (const wf_body *body = self->body; body; body = body->outer)
+        if (body->shields > 0)
+            return 0;
     strand_of(self)->met_abort = true;
     return WEFT_ECANCELED;
 }
@@ -77,14 +75,13 @@ WEFT_NORETURN static void end(wf_strand *s, int status, void *value)
     weft_task *task = s->exec.task;
     task->status = status;
     task->value = value;
-    s->left = WF_STRAND_ENDED;
-    wf_ctx_switch_final(&s->ctx, &s->exec.worker->ctx);
+    wf_ctx_switch_final(&s->ctx, &s->exec.worker->ctx, (void *)(intptr_t)WF_STRAND_ENDED);
 }
 
 WEFT_NORETURN static void finish(wf_strand *s, void *result)
 {
     int code;
-    wf_defers_run(&s->frame);
+    wf_defers_run(&s->body);
     if (s->met_abort) {
         wf_extra *extra = s->exec.task->extra;
         if (extra && result && !wf_is_failure(result, &code))
@@ -102,9 +99,8 @@ WEFT_NORETURN static void panic(wf_exec *self, const char *text)
 {
     wf_strand *s = strand_of(self);
     wf_task_set_error(self->task, text);
-    self->shields = 0;
-    s->frame.shields = 0;
-    wf_defers_run(&s->frame);
+    s->body.shields = 0;
+    wf_defers_run(&s->body);
     end(s, WEFT_EPANIC, NULL);
 }
 
@@ -120,6 +116,30 @@ static void entry(void *arg)
     finish(s, task->body.fn(task->value));
 }
 
+/* Field by field: what a compound literal zeroes first costs as much as the rest of a spawn. */
+static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
+{
+    s->exec.ops = &strand_ops;
+    s->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
+    s->exec.cx.exec = &s->exec;
+    s->exec.body = &s->body;
+    s->exec.task = task;
+    s->exec.rt = task->rt;
+    s->exec.detail = NULL;
+    s->exec.callbacks = 0;
+    s->body.outer = NULL;
+    s->body.ctx = &s->ctx;
+    s->body.stack = stack;
+    s->body.coro = NULL;
+    s->body.defers = NULL;
+    s->body.shields = 0;
+    s->met_abort = false;
+    wf_wnode_init(&s->timer.node);
+    s->timer.home = NULL;
+    s->timer.fire = fire;
+    wf_store_rlx(&s->deadline, WEFT_FOREVER);
+}
+
 static wf_strand *bind_stack(wf_worker *w, weft_task *task, int *err)
 {
     size_t size = task->extra && task->extra->stack_size ? task->extra->stack_size : task->rt->options.stack_size;
@@ -127,13 +147,7 @@ static wf_strand *bind_stack(wf_worker *w, weft_task *task, int *err)
     if (!stack)
         return NULL;
     wf_strand *s = (wf_strand *)(void *)(wf_stack_top(stack) - (sizeof *s + 63) / 64 * 64);
-    *s = (wf_strand){
-        .exec = {.ops = &strand_ops, .task = task, .rt = task->rt, .ctx = &s->ctx, .stack = stack, .frame = &s->frame},
-        .stack = stack,
-        .timer.fire = fire,
-        .deadline = {WEFT_FOREVER},
-    };
-    s->exec.cx = (weft_context){.waker = {&wf_task_waker_ops, task}, .exec = &s->exec};
+    init_record(s, task, stack);
     wf_ctx_init(&s->ctx, stack->base, stack->size, s, entry, s);
     task->strand = s;
     task->flags |= WF_TASK_STARTED;
@@ -151,40 +165,44 @@ static void stillborn(weft_task *task, int err)
 
 static void unbind_stack(wf_worker *w, weft_task *task, wf_strand *s)
 {
-    wf_timer_disarm(&s->timer);
+    if (s->timer.home)
+        wf_timer_disarm(&s->timer);
     free(s->exec.detail);
     wf_ctx_destroy(&s->ctx);
     task->strand = NULL;
-    wf_stack_put(&w->stacks, s->stack);
+    wf_stack_put(&w->stacks, s->body.stack);
 }
 
-wf_strand_left wf_strand_poll(wf_worker *w, weft_task *task)
+wf_ctx *wf_strand_enter(wf_worker *w, weft_task *task)
 {
     int err = 0;
     wf_strand *s = task->strand ? task->strand : bind_stack(w, task, &err);
     if (wf_unlikely(!s)) {
         stillborn(task, err);
-        return WF_STRAND_ENDED;
+        return NULL;
     }
     s->exec.worker = w;
     s->exec.budget = WF_BUDGET;
     wf_exec_set(&s->exec);
-    wf_ctx_switch(&w->ctx, s->exec.ctx);
+    return s->exec.body->ctx;
+}
+
+void wf_strand_leave(wf_worker *w, weft_task *task, wf_strand_left left)
+{
     wf_exec_set(&w->exec);
-    wf_strand_left left = s->left;
     if (left == WF_STRAND_ENDED)
-        unbind_stack(w, task, s);
-    return left;
+        unbind_stack(w, task, task->strand);
 }
 
 /* Runs in a signal handler, on the thread that faulted. */
 bool wf_strand_describe_overflow(const void *address, const char **name, uint64_t *id, size_t *stack_size)
 {
     wf_exec *exec = wf_exec_peek();
-    if (!exec || !exec->stack || !wf_stack_in_guard(exec->stack, address))
+    const wf_stack *stack = exec && exec->body ? exec->body->stack : NULL;
+    if (!stack || !wf_stack_in_guard(stack, address))
         return false;
     *name = exec->task ? wf_task_label(exec->task) : "";
     *id = exec->task ? exec->task->id : 0;
-    *stack_size = exec->stack->size;
+    *stack_size = stack->size;
     return true;
 }

@@ -8,16 +8,21 @@
 #include <timer/timers.h>
 #include <weft/coro.h>
 
+/* What a strand's switch to its worker says. */
 typedef enum { WF_STRAND_PARKED, WF_STRAND_YIELDED, WF_STRAND_ENDED } wf_strand_left;
 
-/* Run @task's function until it waits, yields or ends. ENDED: status and value are set, the stack is given back. */
-wf_strand_left wf_strand_poll(struct wf_worker *worker, weft_task *task);
+/* @task is to be polled by @worker: bind a stack if it has none, and become its execution. Returns what to switch to; NULL: it could not get
+ * a stack, and has ended with that as its failure. */
+wf_ctx *wf_strand_enter(struct wf_worker *worker, weft_task *task);
+
+/* It has switched back because it @left: be the worker again. ENDED: status and value are set, the stack is given back. */
+void wf_strand_leave(struct wf_worker *worker, weft_task *task, wf_strand_left left);
 
 /* For a stack overflow: does @address lie in the guard of what runs on this thread? */
 bool wf_strand_describe_overflow(const void *address, const char **name, uint64_t *id, size_t *stack_size);
 
-/* Run the deferred calls of @frame, newest first, until none is left. */
-void wf_defers_run(wf_frame *frame);
+/* Run the deferred calls of @body, newest first, until none is left. */
+void wf_defers_run(wf_body *body);
 
 /* weft_panic() in a coroutine's body. */
 void wf_coro_panic(struct weft_coro *coro, const char *text) WEFT_NORETURN;

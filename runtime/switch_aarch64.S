@@ -1,16 +1,22 @@
 /* switch_aarch64.S - wf_switch for the AAPCS64; context.h has the contract.
  *
- * A suspended stack, from its stack pointer up: x19-x28, x29 x30, d8-d15; 160 bytes. It is resumed with `br`, not `ret`: the return
- * predictor would be wrong every time. fpcr is not saved. Not marked for BTI: the `br` lands behind a call, where no landing pad is. */
-#if defined(__ELF__) && defined(__LP64__) && defined(__aarch64__) && !(defined(WF_SWITCH_UCONTEXT) && WF_SWITCH_UCONTEXT)
+ * A suspended stack, from its stack pointer up: x19-x28, x29 x30, d8-d15; 160 bytes. It is resumed with `br`, not
+ * `ret`: the return predictor would be wrong every time. fpcr is not saved. Not marked for BTI: the `br` lands behind a
+ * call, where no landing pad is. */
+#if defined(__ELF__) && defined(__LP64__) && defined(__aarch64__) && \
+    !(defined(WF_SWITCH_UCONTEXT) && WF_SWITCH_UCONTEXT)
 
     .text
 
-/* void wf_switch(void **save_sp: x0, void *load_sp: x1) */
+/* void *wf_switch(void **save_sp: x0, void *load_sp: x1, void *value: x2), which returns the other side's value */
     .p2align 5
     .globl wf_switch
     .hidden wf_switch
+    .globl wf_switch_code
+    .hidden wf_switch_code
     .type wf_switch, %function
+    .type wf_switch_code, %function
+wf_switch_code:
 wf_switch:
     .cfi_startproc
     sub sp, sp, #160
@@ -64,6 +70,7 @@ wf_switch:
     .cfi_restore x28
     .cfi_restore x29
     .cfi_restore x30
+    mov x0, x2
     br x30
     .cfi_endproc
     .size wf_switch, . - wf_switch
@@ -92,8 +99,8 @@ wf_switch_prepare:
     .cfi_endproc
     .size wf_switch_prepare, . - wf_switch_prepare
 
-/* The outermost frame of a stack: its return address is undefined, so unwinders end here. The nop is for them too: they look up
- * the instruction before a return address, and before the first switch that address is wf_switch_entry itself. */
+/* The outermost frame of a stack: its return address is undefined, so unwinders end here. The nop is for them too: they
+ * look up the instruction before a return address, which is wf_switch_entry itself before the first switch. */
     .p2align 4
     .type wf_switch_entry, %function
     .cfi_startproc

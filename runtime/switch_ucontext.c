@@ -1,7 +1,8 @@
-/* switch_ucontext.c - wf_switch where there is no assembly for the machine: swapcontext, with two system calls a switch.
+/* switch_ucontext.c - wf_switch where there is no assembly for the machine: swapcontext, with a system call a
+ * switch.
  *
- * The "stack pointer" is the address of a ucontext_t that lies on the suspended stack itself, so nothing needs freeing. Unlike
- * the assembly it switches the signal mask and the FP control state as well. */
+ * The "stack pointer" is the address of a ucontext_t that lies on the suspended stack itself, so nothing needs freeing.
+ * Unlike the assembly it switches the signal mask and the FP control state as well. */
 #include <runtime/context.h>
 
 typedef int wf_not_empty; /* ISO C wants a declaration in every file */
@@ -14,20 +15,33 @@ typedef int wf_not_empty; /* ISO C wants a declaration in every file */
 /* makecontext only adds these two up to find the top; what is really there is the caller's business. */
 enum { ASSUMED_SIZE = 8192 };
 
+typedef struct suspended {
+    ucontext_t context; /* first: its address is the stack pointer */
+    void *value;        /* what the switch back brings */
+} suspended;
+
 /* At the top of a new stack. */
 typedef struct start {
-    ucontext_t first;
+    suspended first;
     void (*entry)(void *);
     void *arg;
 } start;
 
-WF_UNINSTRUMENTED void wf_switch(void **save_sp, void *load_sp)
+WF_UNINSTRUMENTED void *wf_switch(void **save_sp, void *load_sp, void *value)
 {
-    ucontext_t here;
-    here.uc_stack = (stack_t){0}; /* AddressSanitizer's swapcontext reads it, glibc's does not write it */
+    suspended here;
+    suspended *other = load_sp;
+    here.context.uc_stack = (stack_t){0}; /* AddressSanitizer's swapcontext reads it, glibc's does not write it */
+    other->value = value;
     *save_sp = &here;
-    if (swapcontext(&here, load_sp) != 0)
+    if (swapcontext(&here.context, &other->context) != 0)
         abort();
+    return here.value;
+}
+
+WF_UNINSTRUMENTED int wf_switch_code(void **save_sp, void *load_sp, void *value)
+{
+    return (int)(intptr_t)wf_switch(save_sp, load_sp, value);
 }
 
 static void begin(unsigned high, unsigned low)
@@ -41,14 +55,14 @@ void *wf_switch_prepare(void *stack_top, void (*entry)(void *), void *arg)
 {
     uintptr_t at = ((uintptr_t)stack_top - sizeof(start)) & ~(uintptr_t)63;
     start *s = (void *)at;
-    if (getcontext(&s->first) != 0)
+    if (getcontext(&s->first.context) != 0)
         abort();
     s->entry = entry;
     s->arg = arg;
-    s->first.uc_link = NULL;
-    s->first.uc_stack.ss_sp = (void *)(at - ASSUMED_SIZE);
-    s->first.uc_stack.ss_size = ASSUMED_SIZE;
-    makecontext(&s->first, (void (*)(void))begin, 2, (unsigned)((uint64_t)at >> 32), (unsigned)at);
+    s->first.context.uc_link = NULL;
+    s->first.context.uc_stack.ss_sp = (void *)(at - ASSUMED_SIZE);
+    s->first.context.uc_stack.ss_size = ASSUMED_SIZE;
+    makecontext(&s->first.context, (void (*)(void))begin, 2, (unsigned)((uint64_t)at >> 32), (unsigned)at);
     return &s->first;
 }
 

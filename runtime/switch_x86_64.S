@@ -1,22 +1,27 @@
 /* switch_x86_64.S - wf_switch for the System V ABI on x86-64; context.h has the contract.
  *
- * A suspended stack, from its stack pointer up: r15 r14 r13 r12 rbx rbp, and the address to go on at. That address is popped
- * and jumped to: a `ret` there is mispredicted every time, because the return predictor remembers the call that led into
- * this switch and not the one that led into the other (31.6 ns a pair with ret, 5.6 with jmp).
+ * A suspended stack, from its stack pointer up: r15 r14 r13 r12 rbx rbp, and the address to go on at. That address is
+ * popped and jumped to: a `ret` there is mispredicted every time, because the return predictor remembers the call that
+ * led into this switch and not the one that led into the other (31.6 ns a pair with ret, 5.6 with jmp).
  *
- * mxcsr and the x87 control word are not saved. Neither is marked for CET here (no .note.gnu.property), so that a program linked
- * with this never runs with a shadow stack, which a switch without `ret` would unbalance.
+ * mxcsr and the x87 control word are not saved. Neither is marked for CET here (no .note.gnu.property), so that a
+ * program linked with this never runs with a shadow stack, which a switch without `ret` would unbalance.
  *
  * The CFI of wf_switch holds before and after the stack pointer changes, since both stacks have the same layout. */
-#if defined(__ELF__) && defined(__LP64__) && defined(__x86_64__) && !(defined(WF_SWITCH_UCONTEXT) && WF_SWITCH_UCONTEXT)
+#if defined(__ELF__) && defined(__LP64__) && defined(__x86_64__) && \
+    !(defined(WF_SWITCH_UCONTEXT) && WF_SWITCH_UCONTEXT)
 
     .text
 
-/* void wf_switch(void **save_sp: rdi, void *load_sp: rsi) */
+/* void *wf_switch(void **save_sp: rdi, void *load_sp: rsi, void *value: rdx), which returns the other side's value */
     .p2align 5
     .globl wf_switch
     .hidden wf_switch
+    .globl wf_switch_code
+    .hidden wf_switch_code
     .type wf_switch, @function
+    .type wf_switch_code, @function
+wf_switch_code:
 wf_switch:
     .cfi_startproc
     pushq %rbp
@@ -60,6 +65,7 @@ wf_switch:
     popq %rcx
     .cfi_adjust_cfa_offset -8
     .cfi_register rip, rcx
+    movq %rdx, %rax
     jmpq *%rcx
     .cfi_endproc
     .size wf_switch, . - wf_switch
@@ -87,8 +93,8 @@ wf_switch_prepare:
     .cfi_endproc
     .size wf_switch_prepare, . - wf_switch_prepare
 
-/* The outermost frame of a stack: its return address is undefined, so unwinders end here. The nop is for them too: they look up
- * the byte before a return address, and before the first switch that address is wf_switch_entry itself. */
+/* The outermost frame of a stack: its return address is undefined, so unwinders end here. The nop is for them too: they
+ * look up the byte before a return address, and before the first switch that address is wf_switch_entry itself. */
     .p2align 4
     .type wf_switch_entry, @function
     .cfi_startproc

@@ -206,37 +206,35 @@ static void poll_future(wf_worker *w, weft_task *task)
     wf_task_complete(w, task);
 }
 
-static void poll_strand(wf_worker *w, weft_task *task)
+void wf_task_left(wf_worker *w, weft_task *task, int left)
 {
-    wf_strand_left left = wf_strand_poll(w, task);
+    wf_strand_leave(w, task, (wf_strand_left)left);
     wf_store_rlx(&task->poller, 0);
     switch (left) {
-    case WF_STRAND_PARKED:
-        pending(w, task);
-        break;
-    case WF_STRAND_YIELDED:
-        wf_schedule_again(w, task);
-        break; /* it stays scheduled-or-running */
-    case WF_STRAND_ENDED:
-        wf_task_complete(w, task);
-        break;
+    case WF_STRAND_PARKED: pending(w, task); break;
+    case WF_STRAND_YIELDED: wf_schedule_again(w, task); break; /* it stays scheduled-or-running */
+    case WF_STRAND_ENDED: wf_task_complete(w, task); break;
     }
 }
 
-void wf_task_poll(wf_worker *w, weft_task *task)
+wf_ctx *wf_task_poll(wf_worker *w, weft_task *task)
 {
     uint64_t word = wf_state_poll_begin(&task->state);
     bool strand = task->flags & WF_TASK_STRAND;
     if (wf_unlikely(word & WF_S_ABORT) && !(strand && task->flags & WF_TASK_STARTED)) {
         cancel(w, task);
-        return;
+        return NULL;
     }
     wf_count(&w->polls, 1);
     wf_store_rlx(&task->poller, 1);
-    if (strand)
-        poll_strand(w, task);
-    else
+    if (!strand) {
         poll_future(w, task);
+        return NULL;
+    }
+    wf_ctx *to = wf_strand_enter(w, task);
+    if (wf_unlikely(!to))
+        wf_task_complete(w, task);
+    return to;
 }
 
 void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)

@@ -64,8 +64,11 @@ extern const weft_waker_ops wf_task_waker_ops;
 /* Where a woken task goes is the scheduler's business: runtime/worker.c. */
 void wf_schedule_woken(weft_task *task);
 
-/* Poll @task on @worker, to wherever that leads. */
-void wf_task_poll(struct wf_worker *worker, weft_task *task);
+/* Poll @task on @worker, to wherever that leads. A strand is only prepared: the caller switches to the context returned, and then
+ * calls wf_task_left() with what the switch back says. (The switch is the worker loop's own, so that no function has to return
+ * across it: the CPU would mispredict every such return.) */
+struct wf_ctx *wf_task_poll(struct wf_worker *worker, weft_task *task);
+void wf_task_left(struct wf_worker *worker, weft_task *task, int left);
 
 /* The future or strand panicked while it was polled outside a stack of its own; @text as formatted. */
 void wf_task_poll_panicked(struct wf_worker *worker, weft_task *task, const char *text);

@@ -1,7 +1,7 @@
 /* worker.c - a worker's loop: own queues, inject queue, reactor, other workers, sleep.
  *
  * Decides where tasks are queued and which comes next; how one is polled is task.c's business, who sleeps and wakes is idle.c's. */
-#include <reactor/set.h>
+#include <base/clock.h>
 #include <runtime/runtime.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +114,8 @@ void wf_schedule_woken(weft_task *task)
         wf_schedule_again(w, task);
 }
 
+enum { ALL = WF_RUNQ_CAPACITY / 2 };
+
 /* ---- choosing ------------------------------------------------------------------------------------------------ */
 
 static void collect_pinned_mail(wf_worker *w)
@@ -136,13 +138,13 @@ static weft_task *pop_pinned(wf_worker *w)
 }
 
 /* One to run now, a fair share of the rest into the own queue. */
-static weft_task *pop_inject(wf_worker *w)
+static weft_task *pop_inject(wf_worker *w, uint32_t most)
 {
     weft_task *batch[WF_RUNQ_CAPACITY / 2];
     uint64_t share = wf_inject_len(&w->rt->inject) / w->rt->count + 1;
     uint32_t room = WF_RUNQ_CAPACITY - wf_ring_len(&w->woken);
     uint32_t n =
-        wf_inject_pop(&w->rt->inject, batch, (uint32_t)WF_MAX(1, WF_MIN(share, WF_MIN(room, WF_RUNQ_CAPACITY / 2))));
+        wf_inject_pop(&w->rt->inject, batch, (uint32_t)WF_MIN(most, WF_MAX(1, WF_MIN(share, WF_MIN(room, WF_RUNQ_CAPACITY / 2)))));
     for (uint32_t i = 1; i < n; i++)
         push_woken(w, batch[i]);
     return n > 0 ? batch[0] : NULL;
@@ -151,7 +153,8 @@ static weft_task *pop_inject(wf_worker *w)
 /* Everything that is not a task: what the kernel and the clock have to say, and whether a neighbour is stuck. */
 static void look_around(wf_worker *w)
 {
-    int64_t now = weft_now();
+    int64_t now = w->now = weft_now();
+    w->looked_at = wf_cycles();
     if (w->tick_seen != w->polls.v) {
         w->tick_seen = w->polls.v;
         wf_store_rlx(&w->rt->active_at, now);
@@ -176,16 +179,27 @@ static weft_task *pop_own(wf_worker *w)
     return w->fresh_turn ? NULL : wf_deque_pop(&w->fresh);
 }
 
-/* Now and then the neglected come first: those in the inject queue, and the oldest of the fresh. */
+/* Newest first would leave the oldest for ever where the new keep coming. But each time it begins another branch of what is
+ * spawned, with stacks of its own: so not more often than this. */
+static weft_task *pop_oldest(wf_worker *w)
+{
+    enum { PATIENCE = 1000 * 1000 };
+    if (w->now - w->oldest_at < PATIENCE)
+        return NULL;
+    w->oldest_at = w->now;
+    return wf_deque_steal(&w->fresh);
+}
+
+/* Now and then the neglected come first: those in the inject queue, and the oldest of the fresh. By the clock, or, where the
+ * order is to be repeatable, by counting. */
 static weft_task *pop_neglected(wf_worker *w)
 {
-    if (w->tick % WF_TURN_EVERY == 0) {
-        look_around(w);
-        return pop_inject(w);
-    }
-    if (w->tick % WF_OLDEST_EVERY == 0)
-        return wf_deque_steal(&w->fresh);
-    return NULL;
+    if (w->tick % WF_TURN_EVERY != 0)
+        return w->orderly && w->tick % WF_OLDEST_EVERY == 0 ? wf_deque_steal(&w->fresh) : NULL;
+    if (w->moment > 0 && wf_cycles() - w->looked_at < w->moment)
+        return NULL; /* all those polls were over in a few microseconds */
+    look_around(w);
+    return (w->tick / WF_TURN_EVERY) % 2 ? pop_inject(w, 1) : pop_oldest(w);
 }
 
 static weft_task *steal_from(wf_worker *w, wf_worker *victim)
@@ -211,7 +225,7 @@ static weft_task *steal(wf_worker *w)
         if (task)
             return task;
     }
-    return pop_inject(w);
+    return pop_inject(w, ALL);
 }
 
 static weft_task *search(wf_worker *w)
@@ -228,10 +242,10 @@ static weft_task *next_task(wf_worker *w)
 {
     weft_task *task;
     w->tick++;
-    if ((task = pop_neglected(w)) || (task = pop_own(w)) || (task = pop_inject(w)))
+    if ((task = pop_neglected(w)) || (task = pop_own(w)) || (task = pop_inject(w, ALL)))
         return task;
     look_around(w);
-    if ((task = pop_own(w)) || (task = pop_inject(w)))
+    if ((task = pop_own(w)) || (task = pop_inject(w, ALL)))
         return task;
     return w->alone ? NULL : search(w);
 }
@@ -243,23 +257,21 @@ static bool leaving(wf_worker *w, bool (*until)(void *), void *arg)
     return wf_load_rlx(&w->rt->phase) >= WF_STOPPED || (until && until(arg));
 }
 
-static void run(wf_worker *w, weft_task *task)
-{
-    if (wf_unlikely(w->searching))
-        wf_idle_search_end(w, true);
-    wf_task_poll(w, task);
-}
-
 void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
 {
     if (_setjmp(w->recover)) /* a stackless poll panicked: back on this stack, as if it had returned */
         wf_task_poll_panicked(w, w->exec.task, w->panic_text);
     while (!leaving(w, until, arg)) {
         weft_task *task = next_task(w);
-        if (task)
-            run(w, task);
-        else
+        if (wf_unlikely(!task)) {
             wf_idle_park(w);
+            continue;
+        }
+        if (wf_unlikely(w->searching))
+            wf_idle_search_end(w, true);
+        wf_ctx *strand = wf_task_poll(w, task);
+        if (strand)
+            wf_task_left(w, task, (int)(intptr_t)wf_ctx_switch(&w->ctx, strand, NULL));
     }
     if (w->searching)
         wf_idle_search_end(w, false);
@@ -288,8 +300,11 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     w->rt = rt;
     w->index = index;
     w->alone = rt->count == 1;
-    w->exec = (wf_exec){.ops = &loop_ops, .rt = rt, .worker = w, .ctx = &w->ctx};
+    w->exec = (wf_exec){.ops = &loop_ops, .rt = rt, .worker = w, .body = &w->body};
+    w->body.ctx = &w->ctx;
     w->exec.cx.exec = &w->exec;
+    w->orderly = rt->options.seed != 0;
+    w->moment = w->orderly ? 0 : wf_cycles_of_a_moment();
     wf_rng_seed(&w->rng, rt->options.seed ? rt->options.seed + index : (uint64_t)weft_now() ^ (uintptr_t)w);
     int err = wf_stack_cache_init(&w->stacks, rt->options.stack_size);
     if (err < 0)

@@ -14,7 +14,7 @@
 
 enum {
     WF_TURN_EVERY = 61,   /* polls between two looks at inject queue, reactor and timers */
-    WF_OLDEST_EVERY = 64, /* polls between two takes of the oldest fresh task */
+    WF_OLDEST_EVERY = 64, /* polls between two takes of the oldest fresh task, where the order is to be repeatable */
 };
 
 typedef struct wf_worker {
@@ -26,8 +26,14 @@ typedef struct wf_worker {
     bool fresh_turn;    /* fresh and woken tasks alternate */
     uint32_t tick;      /* choices made */
     uint64_t tick_seen; /* polls at the last look around */
+    int64_t now;              /* weft_now() at the last look around */
+    int64_t oldest_at;        /* when the oldest fresh task was last preferred */
+    uint64_t looked_at;       /* wf_cycles() at the last look around */
+    uint64_t moment;          /* how many of them are too few for another */
+    bool orderly;             /* the order must not depend on the clock */
     wf_rng rng;
     wf_ctx ctx;                            /* of the loop, while a strand runs */
+    wf_body body;             /* the loop's: it has a context but no stack of the pool's */
     wf_exec exec;                          /* the loop itself, callbacks, and stackless polls: nothing may wait */
     jmp_buf recover;                       /* where a panic in a stackless poll goes */
     const char *panic_text;                /* … and what it said */

@@ -24,7 +24,7 @@ static void routine_entry(void *arg)
     wf_ctx_entered(&r->self);
     r->body(r);
     r->done = true;
-    wf_ctx_switch_final(&r->self, r->back);
+    wf_ctx_switch_final(&r->self, r->back, NULL);
 }
 
 static wf_stack *new_stack(void)
@@ -57,10 +57,10 @@ static void routine_init(routine *r, void (*body)(routine *))
 static void resume(routine *r, wf_ctx *from)
 {
     r->back = from;
-    wf_ctx_switch(from, &r->self);
+    wf_ctx_switch(from, &r->self, NULL);
 }
 
-static void suspend(routine *r) { wf_ctx_switch(&r->self, r->back); }
+static void suspend(routine *r) { wf_ctx_switch(&r->self, r->back, NULL); }
 
 static void routine_fini(routine *r)
 {

@@ -1,6 +1,7 @@
 /* stack_test.c - the stack pool, its guards, and the handler that names whoever ran into one.
  *
- * Each test leaves the pool empty, so that forced guards concern its own stacks only. Overflows happen in forked children. */
+ * Each test leaves the pool empty, so that forced guards concern its own stacks only. Overflows happen in forked
+ * children. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -334,7 +335,7 @@ Test(stack, a_hundred_thousand_with_installed_guards_use_few_maps)
         cr_skip_test("no MADV_GUARD_INSTALL");
 }
 
-/* Where the map count is the usual one, 30,717 have their page; what comes then gets canaries, and malloc still works. */
+/* With the usual map count 30,717 have their page; what comes then gets canaries, and malloc still works. */
 Test(stack, thirty_thousand_with_mprotect_then_canaries)
 {
     size_t count = wf_test_scale(30000), more = wf_test_scale(2000);
@@ -406,7 +407,7 @@ static void dive_entry(void *arg)
     (void)arg;
     wf_ctx_entered(&child_ctx);
     dive(0);
-    wf_ctx_switch_final(&child_ctx, &child_main);
+    wf_ctx_switch_final(&child_ctx, &child_main, NULL);
 }
 
 /* Run into the guard of a stack, or with a @limit below its base into what is there, and give it back. */
@@ -421,7 +422,7 @@ static void overflow(weft_guard_kind kind, size_t below)
     dive_limit = below ? (uintptr_t)child_stack->base - below : 0;
     wf_ctx_init_thread(&child_main);
     wf_ctx_init(&child_ctx, child_stack->base, child_stack->size, wf_stack_top(child_stack), dive_entry, NULL);
-    wf_ctx_switch(&child_main, &child_ctx);
+    wf_ctx_switch(&child_main, &child_ctx, NULL);
     wf_ctx_destroy(&child_ctx);
     wf_stack_put(NULL, child_stack);
     wf_stacks_release();
