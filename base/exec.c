@@ -167,45 +167,7 @@ int wf_await_entry(wf_exec **out)
     return exec->ops->interruption(exec);
 }
 
-void wf_spend(wf_exec *exec)
-{
-    if (wf_likely(exec->budget > 1)) {
-        exec->budget--;
-        return;
-    }
-    exec->ops->yield(exec);
-    exec->budget = WF_BUDGET; /* a strand's poll sets it too; an ordinary thread just yields its CPU now and then */
-}
-
-static ssize_t give_up(const wf_op_ops *ops, void *op, int why)
-{
-    ssize_t done = ops->cancel ? ops->cancel(op) : WEFT_PENDING;
-    return done == WEFT_PENDING ? why : done;
-}
-
-ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline)
-{
-    wf_exec *exec;
-    int why = wf_await_entry(&exec);
-    if (wf_unlikely(why < 0))
-        return why;
-    ssize_t result = ops->poll(op, &exec->cx);
-    if (result != WEFT_PENDING) {
-        wf_spend(exec);
-        return result;
-    }
-    for (;;) {
-        why = exec->ops->interruption(exec);
-        if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline)
-            why = WEFT_ETIMEDOUT;
-        if (why < 0)
-            return give_up(ops, op, why);
-        exec->ops->suspend(exec, deadline);
-        result = ops->poll(op, &exec->cx);
-        if (result != WEFT_PENDING)
-            return result;
-    }
-}
+ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline) { return wf_await_inline(ops, op, deadline); }
 
 ssize_t wf_await_shielded(const wf_op_ops *ops, void *op)
 {
@@ -217,7 +179,7 @@ ssize_t wf_await_shielded(const wf_op_ops *ops, void *op)
         if (result != WEFT_PENDING)
             return result;
         if (!wf_exec_can_wait(exec))
-            return give_up(ops, op, WEFT_EDEADLK);
+            return wf_give_up(ops, op, WEFT_EDEADLK);
         exec->ops->suspend(exec, WEFT_FOREVER);
     }
 }

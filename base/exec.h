@@ -16,9 +16,9 @@ struct wf_exec;
 
 /* One function on one stack: a strand's, a coroutine's, or a worker's loop. A coroutine's runs inside that of its resumer. */
 typedef struct wf_body {
-    struct wf_body *outer;   /* who resumed it, while it runs; NULL: a bare thread, or nobody */
-    struct wf_ctx *ctx;      /* where its stack is left */
-    struct wf_stack *stack;  /* the pooled stack that it runs on; NULL for a worker's loop, which can neither defer nor shield */
+    struct wf_body *outer; /* who resumed it, while it runs; NULL: a bare thread, or nobody */
+    struct wf_ctx *ctx;    /* where its stack is left */
+    struct wf_stack *stack; /* the pooled stack that it runs on; NULL for a worker's loop, which can neither defer nor shield */
     struct weft_coro *coro;  /* the coroutine that it is, or NULL */
     struct wf_defer *defers; /* newest first */
     uint32_t shields;        /* weft_shield_enter()s that it has not left */
@@ -80,9 +80,6 @@ ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline);
 /* The same without interruptions, for ends that always complete. Returns WEFT_EDEADLK where nothing can wait. */
 ssize_t wf_await_shielded(const wf_op_ops *ops, void *op);
 
-/* Spend one unit of the budget; yields when there was none left. For operations that finish without waiting. */
-void wf_spend(wf_exec *exec);
-
 /* 0, or the code with which an await must return before it does anything. */
 int wf_await_entry(wf_exec **exec);
 
@@ -91,5 +88,49 @@ void wf_call_back(void (*fn)(void *), void *value);
 
 /* Remember what weft_error_detail() says, and return @code. */
 int wf_fail_detail(int code, const char *fmt, ...) WEFT_PRINTF(2, 3);
+
+/* ---- the loop around every operation ------------------------------------------------------------------------- */
+
+/* Spend one unit of the budget; yields when there was none left. For operations that finish without waiting. */
+static inline void wf_spend(wf_exec *exec)
+{
+    if (wf_likely(exec->budget > 1)) {
+        exec->budget--;
+        return;
+    }
+    exec->ops->yield(exec);
+    exec->budget = WF_BUDGET; /* a strand's poll sets it too; an ordinary thread just yields its CPU now and then */
+}
+
+static inline ssize_t wf_give_up(const wf_op_ops *ops, void *op, int why)
+{
+    ssize_t done = ops->cancel ? ops->cancel(op) : WEFT_PENDING;
+    return done == WEFT_PENDING ? why : done;
+}
+
+/* wf_await() without the call, for the operations that must be fast. With a constant @ops its functions are inlined too. */
+static inline ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+{
+    wf_exec *exec;
+    int why = wf_await_entry(&exec);
+    if (wf_unlikely(why < 0))
+        return why;
+    ssize_t result = ops->poll(op, &exec->cx);
+    if (result != WEFT_PENDING) {
+        wf_spend(exec);
+        return result;
+    }
+    for (;;) {
+        why = exec->ops->interruption(exec);
+        if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline)
+            why = WEFT_ETIMEDOUT;
+        if (wf_unlikely(why < 0))
+            return wf_give_up(ops, op, why);
+        exec->ops->suspend(exec, deadline);
+        result = ops->poll(op, &exec->cx);
+        if (result != WEFT_PENDING)
+            return result;
+    }
+}
 
 #endif

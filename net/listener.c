@@ -16,12 +16,12 @@ static weft_tcp_options sized(const weft_tcp_options *options, size_t size)
     return own;
 }
 
-static int set_option(int fd, int level, int name, int value)
+WF_NOINLINE static int set_option(int fd, int level, int name, int value)
 {
     return setsockopt(fd, level, name, &value, sizeof value) == 0 ? 0 : -errno;
 }
 
-static int tcp_socket(const struct sockaddr *sa)
+WF_NOINLINE static int tcp_socket(const struct sockaddr *sa)
 {
     int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return fd >= 0 ? fd : -errno;
@@ -102,7 +102,7 @@ void weft_listener_close(weft_listener *l)
 
 /* ---- accepting ----------------------------------------------------------------------------------------------- */
 
-static ssize_t attempt_accept(wf_source_op *op, bool *drained)
+WF_NOINLINE static ssize_t attempt_accept(wf_source_op *op, bool *drained)
 {
     int fd = accept4(wf_load_rlx(&op->source->fd), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     (void)drained;
@@ -154,7 +154,7 @@ int weft_poll_accept(weft_context *cx, weft_stream **s, weft_listener *l)
 /* ---- connecting ---------------------------------------------------------------------------------------------- */
 
 /* The socket is writable: connected, or failed. */
-static ssize_t attempt_connect(wf_source_op *op, bool *drained)
+WF_NOINLINE static ssize_t attempt_connect(wf_source_op *op, bool *drained)
 {
     int error = 0;
     (void)drained;
@@ -170,6 +170,13 @@ static int await_connected(weft_stream *s, int64_t deadline)
     return (int)wf_await(&wf_source_op_ops, &op, deadline);
 }
 
+WF_NOINLINE static int start_connect(int fd, const struct sockaddr *sa, size_t length)
+{
+    if (connect(fd, sa, (socklen_t)length) == 0)
+        return 0;
+    return errno == EINTR ? -EINPROGRESS : -errno;
+}
+
 static int connect_to(weft_stream **out, wf_sources *all, const weft_addr *addr, const weft_tcp_options *o)
 {
     size_t length;
@@ -180,11 +187,12 @@ static int connect_to(weft_stream **out, wf_sources *all, const weft_addr *addr,
     if (fd < 0)
         return fd;
     wf_tcp_set_nagle(fd, o->nagle);
-    int err = connect(fd, sa, (socklen_t)length) == 0 ? 0 : -errno;
-    weft_stream *s = err == 0 || err == -EINPROGRESS || err == -EINTR ? wf_stream_open(all, fd, err == 0) : NULL;
+    int err = start_connect(fd, sa, length);
+    bool begun = err == 0 || err == -EINPROGRESS;
+    weft_stream *s = begun ? wf_stream_open(all, fd, err == 0) : NULL;
     if (!s) {
         close(fd);
-        return err == 0 || err == -EINPROGRESS || err == -EINTR ? WEFT_ENOMEM : err;
+        return begun ? WEFT_ENOMEM : err;
     }
     if (err < 0)
         err = await_connected(s, o->timeout > 0 ? wf_add_saturating(weft_now(), o->timeout) : WEFT_FOREVER);

@@ -100,8 +100,12 @@ static int start(server *sv, weft_stream *s)
     if (!c)
         return WEFT_ENOMEM;
     *c = (connection){.server = sv, .stream = s};
-    weft_spawn_options o = sv->options.spawn;
-    o.drop_arg = hang_up;
+    const weft_spawn_options *wanted = &sv->options.spawn;
+    weft_spawn_options o = {.name = wanted->name,
+                            .stack_size = wanted->stack_size,
+                            .pinned = wanted->pinned,
+                            .drop_result = wanted->drop_result,
+                            .drop_arg = hang_up};
     name_after_peer(&o, s, name, sizeof name);
     wf_mutex_lock(&sv->lock); /* it may end on another worker before the spawn has returned */
     int err = weft_spawn_with(&c->task, &o, serve_connection, c);
@@ -205,13 +209,15 @@ static int open_spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 /* With no descriptor to be had, the oldest waiting peer is told so by a hang-up instead of being left in the queue. */
 static void turn_one_away(server *sv, weft_listener *l)
 {
-    if (sv->spare < 0)
+    uint64_t word;
+    if (sv->spare < 0 || wf_source_claim(&l->source, WF_READ, &word) < 0)
         return;
     close(sv->spare);
     int fd = accept(wf_load_rlx(&l->source.fd), NULL, NULL);
     if (fd >= 0)
         close(fd);
     sv->spare = open_spare();
+    wf_source_release(&l->source, WF_READ, false, word);
 }
 
 static int ride_out(server *sv, weft_listener *l, int err)
@@ -266,6 +272,8 @@ int weft_serve_sized(weft_listener *l, weft_handler handler, void *arg, const we
     int err = wf_await_entry(&exec);
     if (err < 0)
         return err;
+    if (!wf_source_ref(&l->source)) /* it may be closed while nobody waits in it */
+        return WEFT_EBUSY;
     server sv = {
         .handler = handler, .arg = arg, .lock = WF_MUTEX_INIT, .fewer = WEFT_ATOMIC_WAKER_INIT, .spare = open_spare()};
     if (options)
@@ -276,5 +284,6 @@ int weft_serve_sized(weft_listener *l, weft_handler handler, void *arg, const we
     wf_mutex_destroy(&sv.lock);
     if (sv.spare >= 0)
         close(sv.spare);
+    wf_source_unref(&l->source);
     return err;
 }

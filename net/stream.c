@@ -18,14 +18,28 @@ static ssize_t finish(wf_source_op *op, bool drained, ssize_t result)
     return result;
 }
 
-/* Try as long as the source is ready. EAGAIN means not ready. */
+/* One system call, or as many as it takes for all of it. EAGAIN means not ready; then what is done already stays in op->done. */
 static ssize_t attempt(wf_source_op *op, bool *drained)
 {
-    ssize_t n;
-    do
-        n = op->attempt(op, drained);
-    while (n == -EINTR);
-    return n;
+    for (;;) {
+        *drained = false;
+        ssize_t n = op->attempt(op, drained);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0 || !op->all)
+            return n;
+        op->done += (size_t)n;
+        if (op->done == op->size)
+            return (ssize_t)op->done;
+    }
+}
+
+/* Where to arm it, if it is not: with the runtime that it belongs to, on this worker if it is one of them. */
+static struct wf_reactor *reactor_for(const wf_source_op *op, const wf_exec *exec)
+{
+    if (wf_likely(op->word & WF_SRC_ARMED))
+        return NULL;
+    return wf_reactor_here(wf_container(op->source->sources, weft_runtime, sources), exec);
 }
 
 ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
@@ -44,10 +58,12 @@ ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
         if (op->word & wf_src_ready_bit(op->direction)) {
             bool drained = false;
             ssize_t n = attempt(op, &drained);
+            if (n <= 0 && wf_source_closing(op->source))
+                n = WEFT_ECLOSED; /* what a socket says that was shut meanwhile */
             if (n != WEFT_EAGAIN)
                 return finish(op, drained, n);
         }
-        int waited = wf_source_wait(op->source, op->direction, &op->word, wf_reactor_here(cx->exec), cx);
+        int waited = wf_source_wait(op->source, op->direction, &op->word, reactor_for(op, cx->exec), cx);
         if (waited == WEFT_PENDING && hold)
             return WEFT_PENDING;
         if (waited < 0)
@@ -81,23 +97,25 @@ static ssize_t op_cancel(void *arg)
 
 const wf_op_ops wf_source_op_ops = {.poll = op_poll, .cancel = op_cancel};
 
-/* ---- the system calls ---------------------------------------------------------------------------------------- */
+/* ---- the system calls, each in a function of its own: errno has no place in one that suspends (d36) ---------------------------------------------------------------------------------------- */
 
-static ssize_t attempt_read(wf_source_op *op, bool *drained)
+WF_NOINLINE static ssize_t attempt_read(wf_source_op *op, bool *drained)
 {
-    ssize_t n = read(wf_load_rlx(&op->source->fd), op->buf, op->size);
+    size_t rest = op->size - op->done;
+    ssize_t n = read(wf_load_rlx(&op->source->fd), (char *)op->buf + op->done, rest);
     if (n < 0)
         return -errno;
-    *drained = (size_t)n < op->size && n > 0;
+    *drained = (size_t)n < rest && n > 0;
     return n;
 }
 
-static ssize_t attempt_write(wf_source_op *op, bool *drained)
+WF_NOINLINE static ssize_t attempt_write(wf_source_op *op, bool *drained)
 {
-    ssize_t n = send(wf_load_rlx(&op->source->fd), op->buf, op->size, MSG_NOSIGNAL);
+    size_t rest = op->size - op->done;
+    ssize_t n = send(wf_load_rlx(&op->source->fd), (char *)op->buf + op->done, rest, MSG_NOSIGNAL);
     if (n < 0)
         return -errno;
-    *drained = (size_t)n < op->size;
+    *drained = (size_t)n < rest;
     return n;
 }
 
@@ -124,14 +142,14 @@ ssize_t weft_read(weft_stream *s, void *buf, size_t size)
 
 ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
 {
-    size_t got = 0;
-    while (got < size) {
-        ssize_t n = weft_read(s, (char *)buf + got, size - got);
-        if (n <= 0)
-            return n < 0 ? n : got == 0 ? 0 : WEFT_EOF;
-        got += (size_t)n;
-    }
-    return (ssize_t)got;
+    if (!s || (!buf && size) || size > SSIZE_MAX)
+        return WEFT_EINVAL;
+    if (size == 0)
+        return 0;
+    wf_source_op op = reading(s, buf, size);
+    op.all = true;
+    ssize_t n = wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
+    return n == 0 && op.done > 0 ? WEFT_EOF : n;
 }
 
 ssize_t weft_write_some(weft_stream *s, const void *buf, size_t size)
@@ -144,14 +162,11 @@ ssize_t weft_write_some(weft_stream *s, const void *buf, size_t size)
 
 ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
 {
-    size_t sent = 0;
-    do {
-        ssize_t n = weft_write_some(s, (const char *)buf + sent, size - sent);
-        if (n < 0)
-            return n;
-        sent += (size_t)n;
-    } while (sent < size);
-    return (ssize_t)sent;
+    if (!s || (!buf && size) || size > SSIZE_MAX)
+        return WEFT_EINVAL;
+    wf_source_op op = writing(s, buf, size);
+    op.all = true;
+    return wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
 }
 
 ssize_t weft_poll_read(weft_context *cx, weft_stream *s, void *buf, size_t size)
@@ -234,12 +249,7 @@ void weft_stream_abort(weft_stream *s)
         wf_source_abort(&s->source);
 }
 
-weft_stream *weft_stream_ref(weft_stream *s)
-{
-    if (s)
-        wf_source_ref(&s->source);
-    return s;
-}
+weft_stream *weft_stream_ref(weft_stream *s) { return s && wf_source_ref(&s->source) ? s : NULL; }
 
 int weft_stream_fd(weft_stream *s) { return !s || wf_source_closing(&s->source) ? -1 : wf_load_rlx(&s->source.fd); }
 

@@ -34,6 +34,8 @@ typedef struct wf_source_op {
     ssize_t (*attempt)(struct wf_source_op *op, bool *drained);
     void *buf;
     size_t size;
+    bool all;    /* go on until size bytes are done, or the end comes */
+    size_t done; /* of all */
 } wf_source_op;
 
 extern const wf_op_ops wf_source_op_ops;

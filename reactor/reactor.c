@@ -48,11 +48,11 @@ bool wf_reactor_turn(wf_reactor *r, int64_t now)
         return false;
     wf_store_rlx(&r->last_turn, now);
     wf_set_poll(r);
-    if (now - r->loop_turned >= WEFT_MS) {
+    if (now - r->loop_turned >= WF_LOOP_EVERY) {
         r->loop_turned = now;
         uv_run(&r->loop, UV_RUN_NOWAIT);
     }
-    wf_spin_unlock(&r->held);
+    wf_set_release(r);
     return true;
 }
 
@@ -90,7 +90,7 @@ void wf_reactor_park(wf_reactor *r, int64_t until)
     int64_t now = weft_now();
     r->loop_turned = now;
     wf_store_rlx(&r->last_turn, now);
-    wf_spin_unlock(&r->held);
+    wf_set_release(r);
 }
 
 bool wf_reactor_ring(wf_reactor *r, uint32_t ring)

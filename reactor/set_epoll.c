@@ -64,7 +64,11 @@ int wf_set_add(wf_reactor *r, wf_source *s, uint16_t generation)
     return epoll_ctl(r->set, EPOLL_CTL_ADD, wf_load_rlx(&s->fd), &event) == 0 ? 0 : -errno;
 }
 
-void wf_set_remove(wf_reactor *r, wf_source *s) { epoll_ctl(r->set, EPOLL_CTL_DEL, wf_load_rlx(&s->fd), NULL); }
+bool wf_set_remove(wf_reactor *r, wf_source *s)
+{
+    epoll_ctl(r->set, EPOLL_CTL_DEL, wf_load_rlx(&s->fd), NULL);
+    return true;
+}
 
 void wf_set_ring(wf_reactor *r)
 {
@@ -95,7 +99,12 @@ int wf_set_open(wf_reactor *r)
         return err;
     }
     r->watch.data = r;
-    return uv_poll_start(&r->watch, UV_READABLE, on_set_readable);
+    err = uv_poll_start(&r->watch, UV_READABLE, on_set_readable);
+    if (err < 0) {
+        uv_close((uv_handle_t *)&r->watch, NULL); /* the caller turns the loop for it */
+        wf_set_free(r);
+    }
+    return err;
 }
 
 void wf_set_close(wf_reactor *r) { uv_close((uv_handle_t *)&r->watch, NULL); }

@@ -25,6 +25,7 @@ static bool grow_locked(wf_sources *all)
     for (int i = CHUNK_PLACES - 1; i >= 0; i--) {
         c->places[i].sources = all;
         c->places[i].fd.v = -1;
+        c->places[i].word.v = WF_SRC_CLOSING;
         weft_atomic_waker_init(&c->places[i].wakers[WF_READ]); /* once: a late event may wake them in a later life */
         weft_atomic_waker_init(&c->places[i].wakers[WF_WRITE]);
         c->places[i].next_free = all->free;
@@ -71,25 +72,30 @@ wf_source *wf_source_open(wf_sources *all, int fd, bool socket, bool ready)
 
 /* ---- closing ------------------------------------------------------------------------------------------------- */
 
-/* Deregister before closing, always: a forked child may keep the description, and with it the registration, alive. */
-static void finalize(wf_source *s)
+void wf_source_closed(wf_source *s)
 {
-    struct wf_reactor *home = wf_load_acq(&s->home);
-    if (home)
-        wf_set_remove(home, s);
     close(wf_load_rlx(&s->fd));
     wf_store_rlx(&s->fd, -1);
     for (int d = 0; d < 2; d++)
         wf_source_forget(s, d);
+    if (wf_src_finalized(&s->word) & WF_SRC_FREE)
+        place_free(s);
+}
+
+/* Deregister before closing, always: a forked child may keep the description, and with it the registration, alive. Who
+ * deregisters later closes later; until then FINAL keeps the place. */
+static void finalize(wf_source *s)
+{
+    struct wf_reactor *home = wf_load_acq(&s->home);
+    if (!home || wf_load_rlx(&s->sources->forked) || wf_set_remove(home, s))
+        wf_source_closed(s);
 }
 
 static void settle(wf_source *s, unsigned verdict)
 {
-    if (verdict & WF_SRC_FINALIZE) {
+    if (verdict & WF_SRC_FINALIZE)
         finalize(s);
-        verdict = wf_src_finalized(&s->word);
-    }
-    if (verdict & WF_SRC_FREE)
+    else if (verdict & WF_SRC_FREE)
         place_free(s);
 }
 
@@ -106,7 +112,7 @@ static void close_with(wf_source *s, uint64_t refs)
     weft_waker wakers[2] = {{NULL, NULL}, {NULL, NULL}};
     bool first = wf_src_close_begin(&s->word);
     if (first) {
-        if (s->socket && wf_load_acq(&s->word) & WF_SRC_BUSY)
+        if (s->socket && wf_load_acq(&s->word) & WF_SRC_BUSY && !wf_load_rlx(&s->sources->forked))
             shutdown(wf_load_rlx(&s->fd), SHUT_RDWR);
         for (int d = 0; d < 2; d++)
             weft_atomic_waker_take(&s->wakers[d], &wakers[d]);
@@ -120,7 +126,17 @@ void wf_source_close(wf_source *s) { close_with(s, 1); }
 
 void wf_source_abort(wf_source *s) { close_with(s, 0); }
 
-void wf_source_ref(wf_source *s) { wf_add_rlx(&s->word, WF_SRC_REF); }
+bool wf_source_ref(wf_source *s)
+{
+    uint64_t old = wf_load_rlx(&s->word);
+    do {
+        if ((old & WF_SRC_REFS) == WF_SRC_REFS)
+            return false;
+    } while (!wf_cas_acqrel(&s->word, &old, old + WF_SRC_REF));
+    return true;
+}
+
+void wf_source_unref(wf_source *s) { settle(s, wf_src_close_end(&s->word, false, 1)); }
 
 unsigned wf_sources_destroy(wf_sources *all)
 {
@@ -167,6 +183,8 @@ int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_react
     if (wf_unlikely(err < 0))
         return err;
     if (wf_unlikely(wf_src_arm(&s->word)) && (err = arm(s, here)) < 0)
+        return err;
+    if (wf_unlikely((err = wf_set_want(s, d)) < 0))
         return err;
     *word = wf_load_acq(&s->word); /* [SRC-WAIT] after the waker was stored */
     if (wf_unlikely(*word & WF_SRC_CLOSING))

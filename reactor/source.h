@@ -13,7 +13,16 @@
 #include <base/exec.h>
 #include <base/list.h>
 #include <base/lock.h>
+#include <base/mailbox.h>
 #include <reactor/source_state.h>
+
+#ifndef WF_REACTOR_UVPOLL
+#if defined(__linux__)
+#define WF_REACTOR_UVPOLL 0
+#else
+#define WF_REACTOR_UVPOLL 1
+#endif
+#endif
 
 struct wf_reactor;
 struct wf_sources;
@@ -27,7 +36,24 @@ typedef struct wf_source {
     struct wf_sources *sources;  /* where the place belongs */
     struct wf_source *next_free; /* under the sources' lock */
     uint64_t user[6];            /* for what is built on it */
+#if WF_REACTOR_UVPOLL
+    /* set_uvpoll.c's, zero between two lives. */
+    wf_a32 asks;      /* WF_ASK_…: what is asked of the home's loop */
+    wf_aint error;    /* what watching failed with, for the next who waits */
+    wf_letter letter; /* in the home's mailbox while WF_ASK_POSTED */
+    void *watch;      /* whoever holds the home */
+#endif
 } wf_source;
+
+#if WF_REACTOR_UVPOLL
+#define WF_ASK_READ \
+    UINT32_C(0x1) /* somebody waits, or waited, to read: the loop watches for it, or is about to be told */
+#define WF_ASK_WRITE UINT32_C(0x2)  /* the same to write */
+#define WF_ASK_ADDED UINT32_C(0x4)  /* the home is known */
+#define WF_ASK_REMOVE UINT32_C(0x8) /* watch it no longer, and close it */
+#define WF_ASK_POSTED UINT32_C(0x10)
+static inline uint32_t wf_ask_bit(wf_direction d) { return d == WF_READ ? WF_ASK_READ : WF_ASK_WRITE; }
+#endif
 
 /* All the sources of one runtime. */
 typedef struct wf_sources {
@@ -36,6 +62,7 @@ typedef struct wf_sources {
     wf_source *free;                /* under lock */
     struct wf_source_chunk *chunks; /* under lock; freed with the runtime */
     wf_a64 open;                    /* places in use */
+    wf_a32 forked;                  /* a child's copy: its sets and sockets are the parent's too */
 } wf_sources;
 
 void wf_sources_init(wf_sources *all, const weft_allocator *allocator);
@@ -62,7 +89,11 @@ int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_react
 /* Forget the waker of a wait that is given up. */
 void wf_source_forget(wf_source *s, wf_direction d);
 
-void wf_source_ref(wf_source *s);
+/* True, or false: there are as many as can be counted. */
+bool wf_source_ref(wf_source *s);
+
+/* Give up a reference that does not close. */
+void wf_source_unref(wf_source *s);
 
 /* Close: gives up a reference. Pending operations end with WEFT_ECLOSED. */
 void wf_source_close(wf_source *s);
@@ -72,6 +103,9 @@ void wf_source_abort(wf_source *s);
 
 /* From the set: @bits of RRDY, WRDY, REOF. */
 void wf_source_deliver(wf_source *s, uint16_t generation, uint64_t bits);
+
+/* From the set that could not say at once: it is watched no longer. Closes the descriptor; may free the place. */
+void wf_source_closed(wf_source *s);
 
 static inline bool wf_source_closing(wf_source *s) { return wf_load_acq(&s->word) & WF_SRC_CLOSING; }
 

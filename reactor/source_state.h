@@ -6,7 +6,7 @@
  *   bits 32..47  tick         counts deliveries; "nothing came in between" is "same tick"
  *   bits 16..31  references   handles; each is given up by a close
  *   RRDY WRDY    a read, a write may succeed: set by deliveries, cleared by who met EAGAIN or a short count at the same tick
- *   REOF         the peer has ended its side: a short read does not mean "drained"; never cleared
+ *   REOF         the peer has ended its side: a short read does not mean "drained"; cleared by EAGAIN
  *   RBUSY WBUSY  somebody is operating in that direction: one at a time
  *   ARMED        registered with a reactor's set
  *   CLOSING      closed or aborted: no new operation starts
@@ -170,7 +170,7 @@ static inline unsigned wf_src_finalized(wf_a64 *s)
 static inline void wf_src_retire(wf_a64 *s)
 {
     uint64_t generation = (wf_load_rlx(s) >> WF_SRC_GENERATION_SHIFT) + 1;
-    wf_store_rel(s, generation << WF_SRC_GENERATION_SHIFT);
+    wf_store_rel(s, generation << WF_SRC_GENERATION_SHIFT | WF_SRC_CLOSING); /* no claim on a free place succeeds */
 }
 
 #endif

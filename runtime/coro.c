@@ -17,13 +17,14 @@ struct weft_coro {
     wf_ctx ctx;
     wf_body body;
     coro_state state;
-    bool stopping;     /* the body is asked to return */
+    bool stopping; /* the body is asked to return */
     bool panicked;
-    bool bound;        /* to a thread: */
+    bool bound; /* to a thread: */
     pthread_t thread;
-    void **out;        /* where the resumer wants what is yielded or returned, or NULL */
-    wf_exec *exec;     /* whose body runs it, while RUNNING */
-    wf_ctx thread_ctx; /* a bare thread is no context yet: this one, while it waits for the body */
+    void **out;         /* where the resumer wants what is yielded or returned, or NULL */
+    wf_exec *exec;      /* whose body runs it, while RUNNING */
+    uint32_t callbacks; /* exec's when it was resumed: in one that was begun since, it cannot yield */
+    wf_ctx thread_ctx;  /* a bare thread is no context yet: this one, while it waits for the body */
     weft_fn fn;
     void *arg;
     char error[ERROR_SIZE];
@@ -37,6 +38,7 @@ static wf_ctx *back(weft_coro *c) { return wf_likely(c->body.outer != NULL) ? c-
 static wf_ctx *go_in(weft_coro *c, wf_exec *exec)
 {
     c->exec = exec;
+    c->callbacks = exec->callbacks;
     c->body.outer = exec->body;
     c->state = RUNNING;
     if (wf_unlikely(!exec->body))
@@ -139,7 +141,7 @@ weft_coro *weft_coro_self(void)
 void *weft_coro_yield(void *out)
 {
     weft_coro *c = weft_coro_self();
-    if (wf_unlikely(!c))
+    if (wf_unlikely(!c || c->exec->callbacks != c->callbacks))
         return NULL;
     if (wf_unlikely(c->stopping)) { /* it was told to return and yields instead: this is where it ends */
         wf_defers_run(&c->body);

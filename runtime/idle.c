@@ -23,13 +23,30 @@ static void set_parked(wf_worker *w, bool parked)
         wf_sub_seq(word, bit);
 }
 
-static bool ring_one(weft_runtime *rt, uint32_t ring)
+/* Call @fn for the workers that say that they sleep, until it returns true. */
+static bool any_sleeper(weft_runtime *rt, bool (*fn)(wf_worker *sleeper, uint32_t ring), uint32_t ring)
 {
     for (unsigned i = 0; i < (rt->count + 63) / 64; i++)
         for (uint64_t bits = wf_load_seq(&rt->parked[i]); bits; bits &= bits - 1)
-            if (wf_reactor_ring(&rt->workers[i * 64 + (unsigned)__builtin_ctzll(bits)]->reactor, ring))
+            if (fn(rt->workers[i * 64 + (unsigned)__builtin_ctzll(bits)], ring))
                 return true;
     return false;
+}
+
+static bool ring(wf_worker *sleeper, uint32_t how) { return wf_reactor_ring(&sleeper->reactor, how); }
+
+static bool still_sleeps(wf_worker *sleeper, uint32_t unused)
+{
+    (void)unused;
+    return wf_reactor_is_parked(&sleeper->reactor);
+}
+
+static unsigned count_awake(weft_runtime *rt)
+{
+    unsigned asleep = 0;
+    for (unsigned i = 0; i < (rt->count + 63) / 64; i++)
+        asleep += (unsigned)__builtin_popcountll(wf_load_rlx(&rt->parked[i]));
+    return rt->count - WF_MIN(asleep, rt->count);
 }
 
 static bool somebody_parked_rlx(weft_runtime *rt)
@@ -42,15 +59,20 @@ static bool somebody_parked_rlx(weft_runtime *rt)
 
 /* ---- waking -------------------------------------------------------------------------------------------------- */
 
+/* The searcher is counted before it is found, so that only one is woken. Another who published work meanwhile has relied on that
+ * count: when nobody was there to be woken, look once more for one that has gone to sleep since. */
 void wf_idle_notify(weft_runtime *rt)
 {
-    uint32_t none = 0;
-    if (wf_load_seq(&rt->searchers) != 0)
-        return; /* that one looks at everything again before it sleeps */
-    if (!wf_cas_strong_seq(&rt->searchers, &none, 1))
-        return;
-    if (!ring_one(rt, WF_RUNG_TO_SEARCH))
+    do {
+        uint32_t none = 0;
+        if (wf_load_seq(&rt->searchers) != 0)
+            return; /* that one looks at everything again before it sleeps */
+        if (!wf_cas_strong_seq(&rt->searchers, &none, 1))
+            return;
+        if (any_sleeper(rt, ring, WF_RUNG_TO_SEARCH))
+            return;
         wf_sub_seq(&rt->searchers, 1);
+    } while (any_sleeper(rt, still_sleeps, 0));
 }
 
 void wf_idle_notify_backlog(wf_worker *w)
@@ -93,12 +115,14 @@ void wf_idle_search_end(wf_worker *w, bool found)
 
 bool wf_idle_is_stuck(wf_worker *victim, int64_t now)
 {
-    return now - wf_load_rlx(&victim->reactor.last_turn) >= STUCK && !wf_reactor_is_parked(&victim->reactor);
+    return now - wf_load_rlx(&victim->seen_at) >= STUCK && !wf_reactor_is_parked(&victim->reactor);
 }
 
 static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
 {
-    if (!wf_idle_is_stuck(stuck, now) || !wf_reactor_turn(&stuck->reactor, now))
+    if (!wf_idle_is_stuck(stuck, now) || now - wf_load_rlx(&stuck->reactor.last_turn) < STUCK)
+        return; /* another rescuer has just been here */
+    if (!wf_reactor_turn(&stuck->reactor, now))
         return;
     wf_timers_expire(&stuck->timers, now);
     wf_count(&w->rescues, 1);
@@ -116,7 +140,7 @@ void wf_idle_rescue(wf_worker *w, int64_t now)
 /* What thieves take: a backlog, or anything of a worker that is stuck. One task is its owner's next. */
 bool wf_idle_may_steal(wf_worker *victim, int64_t now)
 {
-    int64_t n = wf_ring_len(&victim->woken) + wf_deque_len(&victim->fresh);
+    int64_t n = wf_ring_len(&victim->woken) + wf_deque_len(&victim->fresh) + (wf_load_rlx(&victim->lender) != NULL);
     return n > 1 || (n == 1 && wf_idle_is_stuck(victim, now));
 }
 
@@ -124,7 +148,7 @@ bool wf_idle_may_steal(wf_worker *victim, int64_t now)
 static bool work_in_sight(wf_worker *w, int64_t now)
 {
     weft_runtime *rt = w->rt;
-    if (!wf_mailbox_empty(&w->pinned_mail) || wf_inject_len(&rt->inject) > 0 || wf_load_seq(&rt->phase) >= WF_STOPPED)
+    if (!wf_mailbox_empty(&w->pinned_mail) || wf_inject_len(&rt->inject) > 0 || wf_worker_is_leaving(w))
         return true;
     for (unsigned i = 0; i < rt->count; i++)
         if (rt->workers[i] != w && wf_idle_may_steal(rt->workers[i], now))
@@ -135,13 +159,18 @@ static bool work_in_sight(wf_worker *w, int64_t now)
 /* The first to wake from deep sleep: somebody must sleep lightly while there is work. */
 static void rouse_another(wf_worker *w)
 {
-    wf_store_rlx(&w->rt->active_at, weft_now());
-    ring_one(w->rt, WF_RUNG);
+    int64_t now = weft_now();
+    if (now - wf_load_rlx(&w->rt->active_at) < WEFT_SEC)
+        return; /* another was first */
+    wf_store_rlx(&w->rt->active_at, now);
+    any_sleeper(w->rt, ring, WF_RUNG);
 }
 
+/* Lightly while somebody works, or has a moment ago; deeply when all have slept for a while. */
 static void sleep_until_woken(wf_worker *w, int64_t now)
 {
-    bool light = !w->alone && now - wf_load_rlx(&w->rt->active_at) < WEFT_SEC;
+    weft_runtime *rt = w->rt;
+    bool light = !w->alone && (count_awake(rt) > 0 || now - wf_load_rlx(&rt->active_at) < WEFT_SEC);
     int64_t until = wf_timers_next(&w->timers);
     wf_count(&w->parks, 1);
     wf_reactor_park(&w->reactor, light ? WF_MIN(until, now + TICK) : until);
@@ -162,6 +191,7 @@ void wf_idle_park(wf_worker *w)
     if (wf_reactor_park_end(&w->reactor) == WF_RUNG_TO_SEARCH)
         w->searching = true;
     now = weft_now();
+    wf_store_rlx(&w->seen_at, now);
     wf_timers_expire(&w->timers, now);
     if (!w->alone)
         wf_idle_rescue(w, now);

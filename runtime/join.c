@@ -24,7 +24,7 @@ static ssize_t join_poll(void *arg, weft_context *cx)
         break;
     }
     weft_waker waker;
-    int err = weft_waker_clone(weft_context_waker(cx), &waker);
+    int err = wf_context_clone_waker(cx, &waker);
     if (err == 0)
         task->joiner = waker;
     wf_join unlocked = wf_state_join_unlock(&task->state, err == 0);
@@ -56,16 +56,28 @@ static bool is_myself(const weft_task *task)
     return exec && exec->task == task;
 }
 
+/* The task has not ended. Where it is the next to run here anyway, it runs first. */
+static inline int wait_for(weft_task *task)
+{
+    wf_exec *exec;
+    int err = wf_await_entry(&exec);
+    if (wf_unlikely(err < 0))
+        return err == WEFT_EDEADLK || exec->task != task ? err : WEFT_EDEADLK;
+    if (wf_unlikely(exec->task == task))
+        return WEFT_EDEADLK;
+    if (wf_worker_lend(exec, task) && wf_state_done(&task->state))
+        return 0;
+    join_op op = {.task = task};
+    return (int)wf_await_inline(&join_ops, &op, WEFT_FOREVER);
+}
+
 int weft_wait(weft_task *task)
 {
     if (!task)
         return WEFT_EINVAL;
     if (wf_state_done(&task->state))
         return 0;
-    if (is_myself(task))
-        return WEFT_EDEADLK;
-    join_op op = {.task = task};
-    return (int)wf_await(&join_ops, &op, WEFT_FOREVER);
+    return wait_for(task);
 }
 
 /* ---- the output ---------------------------------------------------------------------------------------------- */
@@ -101,8 +113,14 @@ int weft_join(weft_task *task, void **result)
 {
     if (result)
         *result = NULL;
-    int err = weft_wait(task);
-    return err < 0 ? err : take(task, result);
+    if (!task)
+        return WEFT_EINVAL;
+    if (!wf_state_done(&task->state)) {
+        int err = wait_for(task);
+        if (err < 0)
+            return err;
+    }
+    return take(task, result);
 }
 
 void weft_detach(weft_task *task)

@@ -67,6 +67,15 @@ static inline weft_task *wf_deque_pop(wf_deque *q)
     return task;
 }
 
+/* Owner only: take @task if it is the newest. */
+static inline bool wf_deque_pop_if(wf_deque *q, const weft_task *task)
+{
+    int64_t b = wf_load_rlx(&q->bottom) - 1;
+    if (b < wf_load_rlx(&q->top) || wf_load_rlx(&q->slots[b % WF_RUNQ_CAPACITY]) != task)
+        return false;
+    return wf_deque_pop(q) != NULL; /* NULL: a thief was faster */
+}
+
 /* Any thread: the oldest, or NULL when empty or another was faster. */
 static inline weft_task *wf_deque_steal(wf_deque *q)
 {
@@ -119,7 +128,7 @@ static inline weft_task *wf_ring_pop(wf_ring *q, bool alone)
     return NULL;
 }
 
-/* Any thread: copy up to @max of the oldest, at most half, into @out. Returns how many are now the caller's. */
+/* Any thread: copy up to @max of the oldest, at most half (rounded up), into @out. Returns how many are now the caller's. */
 static inline uint32_t wf_ring_steal(wf_ring *q, weft_task **out, uint32_t max)
 {
     uint32_t head = wf_load_acq(&q->head);

@@ -2,6 +2,7 @@
 #include <base/cpus.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
+#include <runtime/taker.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,16 +18,38 @@ static pthread_once_t process_once = PTHREAD_ONCE_INIT;
 
 uint64_t wf_ids_take(uint64_t n) { return wf_add_rlx(&last_id, n) + 1; }
 
-/* A child has the memory of the runtimes but none of their threads: they are dead there. */
-static void in_forked_child(void)
+static int dead_interruption(wf_exec *self)
 {
-    for (wf_node *n = all_runtimes.head.next; n != &all_runtimes.head; n = n->next)
-        wf_store_rlx(&wf_container(n, weft_runtime, all)->phase, WF_FORKED);
+    (void)self;
+    return WEFT_ENOTSUP;
+}
+
+/* The thread that forked goes on in the child, in a task perhaps: its awaits say so instead of waiting for ever. */
+static void forbid_awaits(void)
+{
+    static wf_exec_ops dead;
+    wf_exec *exec = wf_exec_peek();
+    if (!exec || !exec->rt)
+        return;
+    dead = *exec->ops;
+    dead.interruption = dead_interruption;
+    exec->ops = &dead;
+}
+
+/* A child has the memory of the runtimes but none of their threads: they are dead there. */
+static void in_forked_child(void) WF_NO_THREAD_SAFETY
+{
+    for (wf_node *n = all_runtimes.head.next; n != &all_runtimes.head; n = n->next) {
+        weft_runtime *rt = wf_container(n, weft_runtime, all);
+        wf_store_rlx(&rt->phase, WF_FORKED);
+        wf_store_rlx(&rt->sources.forked, 1);
+    }
+    forbid_awaits();
     wf_mutex_unlock(&all_lock);
 }
 
-static void before_fork(void) { wf_mutex_lock(&all_lock); }
-static void in_parent(void) { wf_mutex_unlock(&all_lock); }
+static void before_fork(void) WF_NO_THREAD_SAFETY { wf_mutex_lock(&all_lock); }
+static void in_parent(void) WF_NO_THREAD_SAFETY { wf_mutex_unlock(&all_lock); }
 
 static void process_init(void)
 {
@@ -182,6 +205,38 @@ void wf_runtime_join_threads(weft_runtime *rt)
         pthread_join(rt->workers[i]->thread, NULL);
 }
 
+/* A runtime without threads gets none for signals either: its caller's mask is left alone. */
+static bool needs_taker(weft_runtime *rt) { return rt->caller_runs && !(rt->options.flags & WEFT_CURRENT_THREAD); }
+
+static void release_process(weft_runtime *rt)
+{
+    if (needs_taker(rt))
+        wf_taker_release();
+    if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER))
+        wf_segv_uninstall();
+    wf_stacks_release();
+}
+
+static int acquire_process(weft_runtime *rt)
+{
+    pthread_once(&process_once, process_init);
+    int err = wf_stacks_acquire();
+    if (err < 0)
+        return err;
+    if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER) && (err = wf_segv_install()) < 0)
+        goto release_stacks;
+    if (needs_taker(rt) && (err = wf_taker_acquire()) < 0)
+        goto uninstall;
+    return 0;
+
+uninstall:
+    if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER))
+        wf_segv_uninstall();
+release_stacks:
+    wf_stacks_release();
+    return err;
+}
+
 /* Also for a runtime that was never completed. The last thread that knows of it calls this. */
 void wf_runtime_free(weft_runtime *rt)
 {
@@ -203,23 +258,10 @@ void wf_runtime_free(weft_runtime *rt)
     delist(rt);
     if (rt->heap)
         wf_heap_orphan(rt->heap);
-    wf_stacks_release();
-    if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER))
-        wf_segv_uninstall();
+    release_process(rt);
     pthread_cond_destroy(&rt->ended);
     wf_mutex_destroy(&rt->lock);
     free(rt);
-}
-
-static int acquire_process(weft_runtime *rt)
-{
-    pthread_once(&process_once, process_init);
-    int err = wf_stacks_acquire();
-    if (err < 0)
-        return err;
-    if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER) && (err = wf_segv_install()) < 0)
-        wf_stacks_release();
-    return err;
 }
 
 static int create(weft_runtime **out, const weft_options *options, size_t size, bool caller_runs)
@@ -228,11 +270,11 @@ static int create(weft_runtime **out, const weft_options *options, size_t size, 
     if (!rt)
         return WEFT_ENOMEM;
     int err = read_options(rt, options, size);
+    rt->caller_runs = caller_runs || rt->options.flags & WEFT_CURRENT_THREAD;
     if (err < 0 || (err = acquire_process(rt)) < 0) {
         free(rt);
         return err;
     }
-    rt->caller_runs = caller_runs || rt->options.flags & WEFT_CURRENT_THREAD;
     enlist(rt);
     if ((err = init_shared(rt)) < 0 || (err = open_workers(rt)) < 0 || (err = start_threads(rt)) < 0) {
         wf_runtime_free(rt);
@@ -266,7 +308,10 @@ typedef struct drive {
 
 static void drive_begin(wf_worker *w, drive *d)
 {
-    block_signals(&d->mask);
+    if (w->rt->options.flags & WEFT_CURRENT_THREAD)
+        pthread_sigmask(SIG_SETMASK, NULL, &d->mask);
+    else
+        block_signals(&d->mask);
     d->before = wf_exec_peek();
     wf_worker_enter(w);
 }
@@ -299,12 +344,22 @@ static void ring(weft_waker *self) { ring_by_ref(self); }
 static void ring_drop(weft_waker *self) { (void)self; }
 static const weft_waker_ops ring_ops = {.clone = ring_clone, .wake = ring, .wake_by_ref = ring_by_ref, .drop = ring_drop};
 
-static void ring_when_done(weft_task *task, wf_worker *w)
+static void wake_when_done(weft_task *task, weft_waker waker)
 {
     if (wf_state_join_lock(&task->state) != WF_JOIN_LOCKED)
         return;
-    task->joiner = (weft_waker){&ring_ops, w};
+    task->joiner = waker;
     wf_state_join_unlock(&task->state, true);
+}
+
+/* Without an end the runtime was abandoned, and nobody will poll it again. */
+static int take_root(weft_task *task, void **result)
+{
+    int err = weft_try_join(task, result);
+    if (err != WEFT_EAGAIN)
+        return err;
+    weft_detach(task);
+    return WEFT_ECANCELED;
 }
 
 typedef struct root {
@@ -322,9 +377,9 @@ static void run_root(void *arg)
     r->err = weft_spawn_on(r->rt, &task, r->fn, r->arg);
     if (r->err < 0)
         return;
-    ring_when_done(task, w);
+    wake_when_done(task, (weft_waker){&ring_ops, w});
     wf_worker_run(w, has_ended, task);
-    r->err = weft_try_join(task, r->result);
+    r->err = take_root(task, r->result);
 }
 
 static int run_here(weft_runtime *rt, weft_fn fn, void *arg, void **result)
@@ -335,7 +390,7 @@ static int run_here(weft_runtime *rt, weft_fn fn, void *arg, void **result)
 }
 
 /* The one thread that may be worker 0 at a time. */
-static bool claim_drive(weft_runtime *rt)
+bool wf_runtime_claim_drive(weft_runtime *rt)
 {
     wf_mutex_lock(&rt->lock);
     bool mine = !rt->driven;
@@ -344,7 +399,7 @@ static bool claim_drive(weft_runtime *rt)
     return mine;
 }
 
-static void release_drive(weft_runtime *rt)
+void wf_runtime_release_drive(weft_runtime *rt)
 {
     wf_mutex_lock(&rt->lock);
     rt->driven = false;
@@ -364,14 +419,37 @@ int weft_run_sized(const weft_options *options, size_t size, weft_fn fn, void *a
     int err = create(&rt, options, size, true);
     if (err < 0)
         return err;
+    wf_runtime_claim_drive(rt);
     err = run_here(rt, fn, arg, &value);
     if (result)
         *result = value;
-    int stopped = wf_runtime_shut(rt, rt->options.shutdown_grace);
-    if (stopped == WEFT_ETIMEDOUT)
-        return stopped; /* abandoned: tasks that would not end still use it */
+    int stopped = wf_runtime_shut(rt, rt->options.shutdown_grace, true);
+    if (stopped < 0)
+        return stopped; /* abandoned: tasks that would not end still use it. Or a forked child: it is the parent's */
     wf_runtime_free(rt);
     return err;
+}
+
+/* Wakes whoever waits on the runtime's condition. */
+static void ended_by_ref(const weft_waker *self)
+{
+    weft_runtime *rt = self->data;
+    wf_mutex_lock(&rt->lock);
+    pthread_cond_broadcast(&rt->ended);
+    wf_mutex_unlock(&rt->lock);
+}
+static void ended(weft_waker *self) { ended_by_ref(self); }
+static const weft_waker_ops ended_ops = {.clone = ring_clone, .wake = ended, .wake_by_ref = ended_by_ref, .drop = ring_drop};
+
+/* Not by weft_join(): that would wait for ever if the runtime were abandoned meanwhile. */
+static int await_root(weft_runtime *rt, weft_task *task, void **result)
+{
+    wake_when_done(task, (weft_waker){&ended_ops, rt});
+    wf_mutex_lock(&rt->lock);
+    while (!weft_is_finished(task) && wf_runtime_phase(rt) < WF_ABANDONED)
+        pthread_cond_wait(&rt->ended, &rt->lock.m);
+    wf_mutex_unlock(&rt->lock);
+    return take_root(task, result);
 }
 
 int weft_block_on(weft_runtime *rt, weft_fn fn, void *arg, void **result)
@@ -385,12 +463,12 @@ int weft_block_on(weft_runtime *rt, weft_fn fn, void *arg, void **result)
         return WEFT_EDEADLK;
     if (!rt->caller_runs) {
         int err = weft_spawn_on(rt, &task, fn, arg);
-        return err < 0 ? err : weft_join(task, result);
+        return err < 0 ? err : await_root(rt, task, result);
     }
-    if (!claim_drive(rt))
+    if (!wf_runtime_claim_drive(rt))
         return WEFT_EBUSY;
     int err = run_here(rt, fn, arg, result);
-    release_drive(rt);
+    wf_runtime_release_drive(rt);
     return err;
 }
 
@@ -400,7 +478,7 @@ int weft_runtime_shutdown(weft_runtime *rt, int64_t grace)
         return WEFT_EINVAL;
     if (inside())
         return WEFT_EDEADLK;
-    return wf_runtime_shut(rt, grace);
+    return wf_runtime_shut(rt, grace, false);
 }
 
 int weft_runtime_destroy(weft_runtime *rt)
@@ -411,7 +489,7 @@ int weft_runtime_destroy(weft_runtime *rt)
         return WEFT_EDEADLK;
     if (wf_runtime_phase(rt) == WF_FORKED)
         return WEFT_ENOTSUP;
-    if (wf_runtime_shut(rt, rt->options.shutdown_grace) == WEFT_ETIMEDOUT)
+    if (wf_runtime_shut(rt, rt->options.shutdown_grace, false) == WEFT_ETIMEDOUT)
         return WEFT_EBUSY;
     wf_runtime_free(rt);
     return 0;
@@ -453,14 +531,12 @@ unsigned weft_runtime_workers(weft_runtime *rt)
     return rt ? rt->count : 0;
 }
 
-wf_reactor *wf_reactor_here(const wf_exec *exec)
+wf_reactor *wf_reactor_here(weft_runtime *rt, const wf_exec *exec)
 {
-    if (exec->worker)
+    if (exec->worker && exec->worker->rt == rt)
         return &exec->worker->reactor;
-    if (!exec->rt)
-        return NULL;
-    static wf_a32 turn; /* bare threads spread their sources over the workers */
-    return &exec->rt->workers[wf_add_rlx(&turn, 1) % exec->rt->count]->reactor;
+    static wf_a32 turn; /* outsiders spread their sources over the workers */
+    return &rt->workers[wf_add_rlx(&turn, 1) % rt->count]->reactor;
 }
 
 wf_service *wf_runtime_service(weft_runtime *rt, wf_service *(*make)(weft_runtime *rt, int *err),

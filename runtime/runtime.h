@@ -48,6 +48,7 @@ struct weft_runtime {
     wf_mutex lock;
     wf_list stored;       /* under lock: tasks in callers' storage, for shutdown */
     wf_service *services; /* under lock */
+    bool finished;        /* under lock: shutdown is over, the runtime may be freed */
     bool driven;          /* under lock: a thread is worker 0 (caller_runs) */
     unsigned threads;     /* running worker threads; written by who creates and joins them */
     pthread_cond_t ended; /* under lock: a task ended during shutdown */
@@ -85,8 +86,13 @@ uint64_t wf_runtime_active(weft_runtime *rt, uint64_t *spawned, uint64_t *comple
 /* A task has ended while the runtime is closing. */
 void wf_runtime_task_ended(weft_runtime *rt);
 
-/* Cancel all, wait, stop. See shutdown.c. */
-int wf_runtime_shut(weft_runtime *rt, int64_t grace);
+/* Cancel all, wait, stop: see shutdown.c. @driving: the caller is the one who drives worker 0. Of several callers one does it,
+ * the others wait for him. */
+int wf_runtime_shut(weft_runtime *rt, int64_t grace, bool driving);
+
+/* Become, or cease to be, the one thread that may be worker 0 of a runtime without a thread for it. */
+bool wf_runtime_claim_drive(weft_runtime *rt);
+void wf_runtime_release_drive(weft_runtime *rt);
 
 /* Be worker 0 while @fn(@arg) runs. */
 void wf_runtime_drive(weft_runtime *rt, void (*fn)(void *arg), void *arg);
@@ -99,8 +105,8 @@ void wf_runtime_free(weft_runtime *rt);
 /* A block of fresh task ids. */
 uint64_t wf_ids_take(uint64_t n);
 
-/* Where a stackless or plain-thread operation arms its source: this worker's reactor, or one of the entered runtime's; NULL without a runtime. */
-wf_reactor *wf_reactor_here(const wf_exec *exec);
+/* Where an operation of @exec arms a source of @rt: this worker's reactor if it is one of @rt's, else any. */
+wf_reactor *wf_reactor_here(weft_runtime *rt, const wf_exec *exec);
 
 void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char *fmt, ...) WEFT_PRINTF(4, 5);
 

@@ -29,14 +29,12 @@ int weft_set_name(const char *fmt, ...)
     wf_exec *exec = user_code();
     if (!exec || !exec->task || !fmt)
         return WEFT_EINVAL;
-    wf_extra *extra = wf_task_extra(exec->task);
-    if (!extra)
-        return WEFT_ENOMEM;
+    char name[sizeof exec->task->extra->name];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(extra->name, sizeof extra->name, fmt, args);
+    vsnprintf(name, sizeof name, fmt, args);
     va_end(args);
-    return 0;
+    return wf_task_set_label(exec->task, name);
 }
 
 int weft_is_cancelled(void)
@@ -149,7 +147,7 @@ void weft_panic(const char *fmt, ...)
     char text[256];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt ? fmt : "", args);
+    vsnprintf(text, sizeof text, fmt ? fmt : "(no message)", args);
     va_end(args);
     wf_exec *exec = user_code();
     if (exec && exec->body && exec->body->coro)

@@ -75,9 +75,15 @@ static void drive(void *arg)
     wf_timer_disarm(&c->timer);
 }
 
+/* Driven by whoever is worker 0 now; if nobody is, by this thread. */
 static void watch(closing *c)
 {
     while (!ended_or_late(c)) {
+        if (c->rt->caller_runs && wf_runtime_claim_drive(c->rt)) {
+            wf_runtime_drive(c->rt, drive, c);
+            wf_runtime_release_drive(c->rt);
+            continue;
+        }
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += RECHECK;
@@ -92,10 +98,8 @@ static void watch(closing *c)
 
 void wf_runtime_task_ended(weft_runtime *rt)
 {
-    if (rt->caller_runs) {
+    if (rt->caller_runs)
         wf_reactor_ring(&rt->workers[0]->reactor, WF_RUNG);
-        return;
-    }
     wf_mutex_lock(&rt->lock);
     pthread_cond_broadcast(&rt->ended);
     wf_mutex_unlock(&rt->lock);
@@ -116,8 +120,10 @@ static void name_one(weft_task *task, void *arg)
     uint64_t word = wf_load_acq(&task->state);
     if (wf_state_refs(word) == 0 || word & WF_S_DONE || (*named)++ >= MOST_NAMED)
         return;
-    wf_log(task->rt, WEFT_LOG_ERROR, wf_task_label(task), "shutdown: task \"%s\" (#%llu) would not stop: %s",
-           wf_task_label(task), (unsigned long long)task->id, weft_task_state_name(weft_task_state(task)));
+    char name[64];
+    wf_task_copy_label(task, name, sizeof name);
+    wf_log(task->rt, WEFT_LOG_ERROR, name, "shutdown: task \"%s\" (#%llu) would not stop: %s", name,
+           (unsigned long long)task->id, weft_task_state_name(weft_task_state(task)));
 }
 
 static void abandon(weft_runtime *rt)
@@ -126,41 +132,59 @@ static void abandon(weft_runtime *rt)
     wf_swap_seq(&rt->phase, WF_ABANDONED);
     wf_idle_wake_all(rt);
     wf_heap_walk(rt->heap, name_one, &named);
+    wf_mutex_lock(&rt->lock);
+    for (wf_node *n = rt->stored.head.next; n != &rt->stored.head; n = n->next)
+        name_one(&wf_container(n, wf_stored_task, node)->task, &named);
+    wf_mutex_unlock(&rt->lock);
     wf_log(rt, WEFT_LOG_ERROR, "", "shutdown: abandoned with %llu tasks that would not stop",
            (unsigned long long)wf_runtime_active(rt, NULL, NULL));
 }
 
-static int begin_closing(weft_runtime *rt)
+/* Of several who shut down the first does it. */
+static bool begin_closing(weft_runtime *rt)
 {
     uint32_t phase = WF_RUNNING;
-    if (wf_cas_strong_seq(&rt->phase, &phase, WF_CLOSING))
-        return 1;
-    switch (phase) {
-    case WF_STOPPED:
-        return 0;
-    case WF_ABANDONED:
-        return WEFT_ETIMEDOUT;
-    case WF_FORKED:
-        return WEFT_ENOTSUP;
-    default:
-        return WEFT_EBUSY; /* another thread is at it */
-    }
+    return wf_cas_strong_seq(&rt->phase, &phase, WF_CLOSING);
 }
 
-int wf_runtime_shut(weft_runtime *rt, int64_t grace)
+static void run_worker(void *worker) { wf_worker_run(worker, NULL, NULL); }
+
+/* Another thread is at it, or has been. If this one is worker 0, that one needs it. */
+static int follow(weft_runtime *rt, bool driving)
 {
-    int begun = begin_closing(rt);
-    if (begun <= 0)
-        return begun;
+    if (wf_runtime_phase(rt) == WF_FORKED)
+        return WEFT_ENOTSUP;
+    if (driving)
+        wf_runtime_drive(rt, run_worker, rt->workers[0]);
+    wf_mutex_lock(&rt->lock);
+    while (!rt->finished)
+        pthread_cond_wait(&rt->ended, &rt->lock.m);
+    wf_mutex_unlock(&rt->lock);
+    return wf_runtime_phase(rt) == WF_ABANDONED ? WEFT_ETIMEDOUT : 0;
+}
+
+static void finish(weft_runtime *rt)
+{
+    wf_mutex_lock(&rt->lock);
+    rt->finished = true;
+    pthread_cond_broadcast(&rt->ended);
+    wf_mutex_unlock(&rt->lock);
+}
+
+int wf_runtime_shut(weft_runtime *rt, int64_t grace, bool driving)
+{
+    if (!begin_closing(rt))
+        return follow(rt, driving);
     closing c = {.rt = rt, .deadline = wf_add_saturating(weft_now(), grace)};
-    if (rt->caller_runs)
+    if (driving)
         wf_runtime_drive(rt, drive, &c);
     else
         watch(&c);
-    if (all_ended(rt)) {
+    bool in_time = all_ended(rt);
+    if (in_time)
         stop_threads(rt);
-        return 0;
-    }
-    abandon(rt);
-    return WEFT_ETIMEDOUT;
+    else
+        abandon(rt);
+    finish(rt);
+    return in_time ? 0 : WEFT_ETIMEDOUT;
 }

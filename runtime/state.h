@@ -17,7 +17,7 @@
  *   poll pending   impossible        impossible         idle; or, if NOTIFIED, take it and enqueue again
  *   complete       impossible        impossible         DONE               impossible
  *   join           set the waker     set the waker      set the waker      done
- *   detach         HANDLE off        HANDLE off         HANDLE off         HANDLE off, drop the output
+ *   detach         HANDLE off        HANDLE off         HANDLE off         take or drop the output
  *
  * A task is born scheduled. NOTIFIED is meaningful with ACTIVE only: one more poll is owed. A wake is always a read-modify-write,
  * also where it changes nothing, because what the waker stored before must be seen by the poll that it asks for.
@@ -135,6 +135,8 @@ enum {
     WF_END_DROP_OUTPUT = 2, /* nobody will take it */
     WF_END_FREE = 4,        /* that was the last reference */
 };
+
+static inline bool wf_state_has_handle(wf_a64 *s) { return wf_load_rlx(s) & WF_S_HANDLE; }
 
 /* The output is stored. Gives up the reference for being alive and @spare more, except that of being alive when there is a
  * joiner to wake: that one goes with wf_state_join_taken(). With DROP_OUTPUT the word is not touched: the caller drops the output and

@@ -10,7 +10,8 @@ typedef struct wf_strand {
     wf_exec exec;
     wf_ctx ctx;
     wf_body body;
-    bool met_abort;      /* an await has reported the abort */
+    void *result;   /* what the function returned, while the deferred calls run */
+    bool met_abort; /* an await has reported the abort */
     wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
     wf_ai64 deadline; /* of its last wait; WEFT_FOREVER: none. Its own; the timer's fire reads it under the lock */
 } wf_strand;
@@ -52,6 +53,8 @@ static void suspend(wf_exec *self, int64_t deadline)
     leave(self, WF_STRAND_PARKED);
 }
 
+void wf_strand_lend(wf_exec *exec) { leave(exec, WF_STRAND_LENDS); }
+
 static int yield(wf_exec *self) { return leave(self, WF_STRAND_YIELDED); }
 
 /* An abort counts as met when an await reports it. */
@@ -78,14 +81,22 @@ WEFT_NORETURN static void end(wf_strand *s, int status, void *value)
     wf_ctx_switch_final(&s->ctx, &s->exec.worker->ctx, (void *)(intptr_t)WF_STRAND_ENDED);
 }
 
+/* The result is nobody's: the task was aborted, or panicked after it had returned. */
+static void drop_result(wf_strand *s)
+{
+    int code;
+    wf_extra *extra = s->exec.task->extra;
+    if (extra && s->result && !wf_is_failure(s->result, &code))
+        wf_call_back(extra->drop_result, s->result);
+}
+
 WEFT_NORETURN static void finish(wf_strand *s, void *result)
 {
     int code;
+    s->result = result;
     wf_defers_run(&s->body);
     if (s->met_abort) {
-        wf_extra *extra = s->exec.task->extra;
-        if (extra && result && !wf_is_failure(result, &code))
-            wf_call_back(extra->drop_result, result);
+        drop_result(s);
         end(s, WEFT_EABORTED, NULL);
     }
     if (wf_unlikely(wf_is_failure(result, &code)))
@@ -101,6 +112,7 @@ WEFT_NORETURN static void panic(wf_exec *self, const char *text)
     wf_task_set_error(self->task, text);
     s->body.shields = 0;
     wf_defers_run(&s->body);
+    drop_result(s);
     end(s, WEFT_EPANIC, NULL);
 }
 
@@ -134,6 +146,7 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->body.defers = NULL;
     s->body.shields = 0;
     s->met_abort = false;
+    s->result = NULL;
     wf_wnode_init(&s->timer.node);
     s->timer.home = NULL;
     s->timer.fire = fire;
@@ -165,8 +178,7 @@ static void stillborn(weft_task *task, int err)
 
 static void unbind_stack(wf_worker *w, weft_task *task, wf_strand *s)
 {
-    if (s->timer.home)
-        wf_timer_disarm(&s->timer);
+    wf_timer_disarm(&s->timer);
     free(s->exec.detail);
     wf_ctx_destroy(&s->ctx);
     task->strand = NULL;

@@ -9,7 +9,7 @@
 #include <weft/coro.h>
 
 /* What a strand's switch to its worker says. */
-typedef enum { WF_STRAND_PARKED, WF_STRAND_YIELDED, WF_STRAND_ENDED } wf_strand_left;
+typedef enum { WF_STRAND_PARKED, WF_STRAND_YIELDED, WF_STRAND_LENDS, WF_STRAND_ENDED } wf_strand_left;
 
 /* @task is to be polled by @worker: bind a stack if it has none, and become its execution. Returns what to switch to; NULL: it could not get
  * a stack, and has ended with that as its failure. */
@@ -17,6 +17,9 @@ wf_ctx *wf_strand_enter(struct wf_worker *worker, weft_task *task);
 
 /* It has switched back because it @left: be the worker again. ENDED: status and value are set, the stack is given back. */
 void wf_strand_leave(struct wf_worker *worker, weft_task *task, wf_strand_left left);
+
+/* Leave @exec's strand as WF_STRAND_LENDS. */
+void wf_strand_lend(wf_exec *exec);
 
 /* For a stack overflow: does @address lie in the guard of what runs on this thread? */
 bool wf_strand_describe_overflow(const void *address, const char **name, uint64_t *id, size_t *stack_size);

@@ -4,18 +4,29 @@
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
 #include <runtime/strand.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- references and wakes ------------------------------------------------------------------------------------ */
 
-static void header_free(weft_task *task)
+/* Between a task's side block going, or its name changing, and somebody who walks over the headers and looks at it. */
+static wf_spin extras_lock;
+
+static void extra_free(weft_task *task)
 {
     wf_extra *extra = task->extra;
-    if (extra) {
-        weft_allocator allocator = extra->allocator;
-        wf_free(&allocator, extra->error);
-        wf_free(&allocator, extra);
-    }
+    weft_allocator allocator = extra->allocator;
+    wf_spin_lock(&extras_lock);
+    task->extra = NULL;
+    wf_spin_unlock(&extras_lock);
+    wf_free(&allocator, extra->error);
+    wf_free(&allocator, extra);
+}
+
+static void header_free(weft_task *task)
+{
+    if (task->extra)
+        extra_free(task);
     if (task->flags & WF_TASK_STORAGE) {
         wf_storage_release(task);
         return;
@@ -37,15 +48,10 @@ void wf_task_wake(weft_task *task)
 }
 
 /* References are bought in blocks by the one who polls, and handed out without a read-modify-write. */
-static void take_reference(weft_task *task)
+static void take_prepaid(weft_task *task)
 {
     enum { BLOCK = 64 };
-    wf_exec *exec = wf_exec_peek();
-    if (!exec || exec->task != task) {
-        wf_state_ref(&task->state, 1);
-        return;
-    }
-    if (task->spare == 0) {
+    if (wf_unlikely(task->spare == 0)) {
         wf_state_ref(&task->state, BLOCK);
         task->spare = BLOCK;
     }
@@ -54,8 +60,22 @@ static void take_reference(weft_task *task)
 
 static int waker_clone(const weft_waker *self, weft_waker *out)
 {
-    take_reference(self->data);
+    weft_task *task = self->data;
+    wf_exec *exec = wf_exec_peek();
+    if (exec && exec->task == task)
+        take_prepaid(task);
+    else
+        wf_state_ref(&task->state, 1);
     *out = *self;
+    return 0;
+}
+
+int wf_context_clone_waker(weft_context *cx, weft_waker *out)
+{
+    if (cx->waker.ops != &wf_task_waker_ops)
+        return weft_waker_clone(&cx->waker, out);
+    take_prepaid(cx->waker.data);
+    *out = cx->waker;
     return 0;
 }
 
@@ -85,13 +105,35 @@ const weft_waker_ops wf_task_waker_ops = {
 
 wf_extra *wf_task_extra(weft_task *task)
 {
-    if (!task->extra) {
-        const weft_allocator *allocator = &task->rt->options.allocator;
-        task->extra = wf_alloc(allocator, sizeof *task->extra);
-        if (task->extra)
-            task->extra->allocator = *allocator;
-    }
-    return task->extra;
+    if (task->extra)
+        return task->extra;
+    const weft_allocator *allocator = &task->rt->options.allocator;
+    wf_extra *extra = wf_alloc(allocator, sizeof *extra);
+    if (!extra)
+        return NULL;
+    extra->allocator = *allocator;
+    wf_spin_lock(&extras_lock);
+    task->extra = extra;
+    wf_spin_unlock(&extras_lock);
+    return extra;
+}
+
+int wf_task_set_label(weft_task *task, const char *name)
+{
+    wf_extra *extra = wf_task_extra(task);
+    if (!extra)
+        return WEFT_ENOMEM;
+    wf_spin_lock(&extras_lock);
+    strncpy(extra->name, name, sizeof extra->name - 1);
+    wf_spin_unlock(&extras_lock);
+    return 0;
+}
+
+void wf_task_copy_label(weft_task *task, char *out, size_t size)
+{
+    wf_spin_lock(&extras_lock);
+    snprintf(out, size, "%s", task->extra ? task->extra->name : "");
+    wf_spin_unlock(&extras_lock);
 }
 
 void wf_task_set_error(weft_task *task, const char *text)
@@ -131,25 +173,44 @@ static void wake_joiner(weft_task *task)
     weft_waker_wake(&joiner);
 }
 
-void wf_task_complete(wf_worker *w, weft_task *task)
+/* Counted before anybody can know that it has ended, and after all that may still spawn. */
+static void count_completed(wf_worker *w) { wf_store_rel(&w->completed, w->completed.v + 1); }
+
+static void complete_detached(weft_task *task, bool cancelled)
 {
-    weft_runtime *rt = task->rt;
+    if (wf_state_complete_detached(&task->state, cancelled, task->spare))
+        header_free(task);
+}
+
+static void complete(wf_worker *w, weft_task *task)
+{
     bool cancelled = task->status == WEFT_EABORTED;
-    if (task->extra)
-        drop_rest_of_body(task);
-    if (task->flags & WF_TASK_STORAGE)
-        wf_storage_unlink(task);
-    wf_count(&w->completed, 1); /* before the joiner can know */
-    unsigned todo = wf_state_complete(&task->state, cancelled, task->spare);
-    if (todo & WF_END_DROP_OUTPUT) {
+    if (!wf_state_has_handle(&task->state)) {
         drop_output(task);
-        if (wf_state_complete_detached(&task->state, cancelled, task->spare))
-            header_free(task);
+        count_completed(w);
+        complete_detached(task, cancelled);
+        return;
+    }
+    count_completed(w);
+    unsigned todo = wf_state_complete(&task->state, cancelled, task->spare);
+    if (todo & WF_END_DROP_OUTPUT) { /* detached just now */
+        drop_output(task);
+        complete_detached(task, cancelled);
     } else if (todo & WF_END_WAKE_JOINER) {
         wake_joiner(task);
     } else if (todo & WF_END_FREE) {
         header_free(task);
     }
+}
+
+void wf_task_complete(wf_worker *w, weft_task *task)
+{
+    weft_runtime *rt = task->rt;
+    if (task->extra)
+        drop_rest_of_body(task);
+    if (task->flags & WF_TASK_STORAGE)
+        wf_storage_unlink(task);
+    complete(w, task);
     if (wf_unlikely(wf_load_rlx(&rt->phase) != WF_RUNNING))
         wf_runtime_task_ended(rt);
 }
@@ -211,9 +272,18 @@ void wf_task_left(wf_worker *w, weft_task *task, int left)
     wf_strand_leave(w, task, (wf_strand_left)left);
     wf_store_rlx(&task->poller, 0);
     switch (left) {
-    case WF_STRAND_PARKED: pending(w, task); break;
-    case WF_STRAND_YIELDED: wf_schedule_again(w, task); break; /* it stays scheduled-or-running */
-    case WF_STRAND_ENDED: wf_task_complete(w, task); break;
+    case WF_STRAND_PARKED:
+        pending(w, task);
+        break;
+    case WF_STRAND_LENDS:
+        wf_store_rel(&w->lender, task);
+        break; /* so does this one */
+    case WF_STRAND_YIELDED:
+        wf_schedule_again(w, task);
+        break; /* it stays scheduled-or-running */
+    case WF_STRAND_ENDED:
+        wf_task_complete(w, task);
+        break;
     }
 }
 

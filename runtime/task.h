@@ -73,6 +73,9 @@ void wf_task_left(struct wf_worker *worker, weft_task *task, int left);
 /* The future or strand panicked while it was polled outside a stack of its own; @text as formatted. */
 void wf_task_poll_panicked(struct wf_worker *worker, weft_task *task, const char *text);
 
+/* What weft_waker_clone() of the context's waker does, cheaper. */
+int wf_context_clone_waker(weft_context *cx, weft_waker *out);
+
 void wf_task_wake(weft_task *task);
 void wf_task_unref(weft_task *task);
 
@@ -86,6 +89,10 @@ wf_extra *wf_task_extra(weft_task *task);
 void wf_task_set_error(weft_task *task, const char *text);
 
 const char *wf_task_label(const weft_task *task);
+/* Returns 0 or WEFT_ENOMEM. By the task itself. */
+int wf_task_set_label(weft_task *task, const char *name);
+/* For whoever walks over headers: of any task, alive or not. */
+void wf_task_copy_label(weft_task *task, char *out, size_t size);
 
 /* runtime/local.c: values that belong to tasks. */
 struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_memory);

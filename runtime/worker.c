@@ -3,6 +3,8 @@
  * Decides where tasks are queued and which comes next; how one is polled is task.c's business, who sleeps and wakes is idle.c's. */
 #include <base/clock.h>
 #include <runtime/runtime.h>
+#include <runtime/strand.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,8 +145,8 @@ static weft_task *pop_inject(wf_worker *w, uint32_t most)
     weft_task *batch[WF_RUNQ_CAPACITY / 2];
     uint64_t share = wf_inject_len(&w->rt->inject) / w->rt->count + 1;
     uint32_t room = WF_RUNQ_CAPACITY - wf_ring_len(&w->woken);
-    uint32_t n =
-        wf_inject_pop(&w->rt->inject, batch, (uint32_t)WF_MIN(most, WF_MAX(1, WF_MIN(share, WF_MIN(room, WF_RUNQ_CAPACITY / 2)))));
+    uint32_t n = wf_inject_pop(&w->rt->inject, batch,
+                               (uint32_t)WF_MIN(most, WF_MAX(1, WF_MIN(share, WF_MIN(room, WF_RUNQ_CAPACITY / 2)))));
     for (uint32_t i = 1; i < n; i++)
         push_woken(w, batch[i]);
     return n > 0 ? batch[0] : NULL;
@@ -155,6 +157,7 @@ static void look_around(wf_worker *w)
 {
     int64_t now = w->now = weft_now();
     w->looked_at = wf_cycles();
+    wf_store_rlx(&w->seen_at, now);
     if (w->tick_seen != w->polls.v) {
         w->tick_seen = w->polls.v;
         wf_store_rlx(&w->rt->active_at, now);
@@ -166,17 +169,51 @@ static void look_around(wf_worker *w)
         wf_idle_rescue(w, now);
 }
 
+/* First the task that was lent, which nobody else can get at, then the one that lent it, which others take if this worker gets
+ * stuck in between. */
+static weft_task *pop_lent(wf_worker *w)
+{
+    weft_task *task = w->lent;
+    w->lent = NULL;
+    return task || !wf_load_rlx(&w->lender) ? task : wf_swap_acqrel(&w->lender, NULL);
+}
+
+bool wf_worker_lend(wf_exec *exec, weft_task *task)
+{
+    enum { IN_A_ROW = 16 };
+    wf_worker *w = exec->worker;
+    if (!w || !exec->body->stack || exec->task->flags & WF_TASK_PINNED || w->lent || wf_load_rlx(&w->lender))
+        return false;
+    if (w->lends >= IN_A_ROW || !wf_deque_pop_if(&w->fresh, task))
+        return false;
+    w->lends++;
+    w->lent = task;
+    wf_strand_lend(exec);
+    return true;
+}
+
+/* Every third choice at the least is a pinned one's, and never more where others wait. */
+static bool pinned_turn(wf_worker *w)
+{
+    if (!w->pinned_first)
+        return false;
+    w->pinned_turn = (w->pinned_turn + 1) % 3;
+    return w->pinned_turn == 0;
+}
+
 static weft_task *pop_own(wf_worker *w)
 {
-    weft_task *task = pop_pinned(w);
-    if (wf_unlikely(task))
-        return task;
+    weft_task *task;
+    if (wf_unlikely(pinned_turn(w)))
+        return pop_pinned(w);
     w->fresh_turn = !w->fresh_turn;
     if (w->fresh_turn && (task = wf_deque_pop(&w->fresh)))
         return task;
     if ((task = wf_ring_pop(&w->woken, w->alone)))
         return task;
-    return w->fresh_turn ? NULL : wf_deque_pop(&w->fresh);
+    if (!w->fresh_turn && (task = wf_deque_pop(&w->fresh)))
+        return task;
+    return pop_pinned(w);
 }
 
 /* Newest first would leave the oldest for ever where the new keep coming. But each time it begins another branch of what is
@@ -209,6 +246,8 @@ static weft_task *steal_from(wf_worker *w, wf_worker *victim)
     for (uint32_t i = 1; i < n; i++)
         push_woken(w, batch[i]);
     weft_task *task = n > 0 ? batch[0] : wf_deque_steal(&victim->fresh);
+    if (!task && wf_load_rlx(&victim->lender) && wf_idle_is_stuck(victim, weft_now()))
+        task = wf_swap_acqrel(&victim->lender, NULL);
     if (task)
         wf_count(&w->steals, WF_MAX(n, 1));
     return task;
@@ -242,6 +281,9 @@ static weft_task *next_task(wf_worker *w)
 {
     weft_task *task;
     w->tick++;
+    if ((task = pop_lent(w)))
+        return task;
+    w->lends = 0;
     if ((task = pop_neglected(w)) || (task = pop_own(w)) || (task = pop_inject(w, ALL)))
         return task;
     look_around(w);
@@ -252,16 +294,18 @@ static weft_task *next_task(wf_worker *w)
 
 /* ---- the loop ------------------------------------------------------------------------------------------------ */
 
-static bool leaving(wf_worker *w, bool (*until)(void *), void *arg)
+bool wf_worker_is_leaving(wf_worker *w)
 {
-    return wf_load_rlx(&w->rt->phase) >= WF_STOPPED || (until && until(arg));
+    return wf_load_seq(&w->rt->phase) >= WF_STOPPED || (w->until && w->until(w->until_arg));
 }
 
 void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
 {
+    w->until = until;
+    w->until_arg = arg;
     if (_setjmp(w->recover)) /* a stackless poll panicked: back on this stack, as if it had returned */
         wf_task_poll_panicked(w, w->exec.task, w->panic_text);
-    while (!leaving(w, until, arg)) {
+    while (!wf_worker_is_leaving(w)) {
         weft_task *task = next_task(w);
         if (wf_unlikely(!task)) {
             wf_idle_park(w);
@@ -288,7 +332,7 @@ static int no_interruption(wf_exec *self)
 WEFT_NORETURN static void loop_panic(wf_exec *self, const char *text)
 {
     wf_worker *w = self->worker;
-    w->panic_text = text;
+    snprintf(w->panic_text, sizeof w->panic_text, "%s", text); /* it lies in a frame that is about to go */
     _longjmp(w->recover, 1);
 }
 
@@ -310,6 +354,7 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     if (err < 0)
         return err;
     wf_timers_init(&w->timers);
+    wf_store_rlx(&w->seen_at, weft_now());
     return wf_reactor_open(&w->reactor);
 }
 

@@ -21,23 +21,28 @@ typedef struct wf_worker {
     /* The owner's alone. */
     weft_runtime *rt;
     unsigned index;
-    bool alone;         /* the only worker: nobody steals */
-    bool searching;     /* counted in the runtime's searchers */
-    bool fresh_turn;    /* fresh and woken tasks alternate */
+    bool alone;               /* the only worker: nobody steals */
+    bool searching;           /* counted in the runtime's searchers */
+    bool fresh_turn;          /* fresh and woken tasks alternate */
+    uint8_t pinned_turn;      /* choices since a pinned one */
+    bool (*until)(void *arg); /* when to leave the loop, or NULL */
+    void *until_arg;
     uint32_t tick;      /* choices made */
     uint64_t tick_seen; /* polls at the last look around */
-    int64_t now;              /* weft_now() at the last look around */
-    int64_t oldest_at;        /* when the oldest fresh task was last preferred */
-    uint64_t looked_at;       /* wf_cycles() at the last look around */
-    uint64_t moment;          /* how many of them are too few for another */
-    bool orderly;             /* the order must not depend on the clock */
+    int64_t now;        /* weft_now() at the last look around */
+    int64_t oldest_at;  /* when the oldest fresh task was last preferred */
+    uint64_t looked_at; /* wf_cycles() at the last look around */
+    uint64_t moment;    /* how many of them are too few for another */
+    bool orderly;       /* the order must not depend on the clock */
     wf_rng rng;
     wf_ctx ctx;                            /* of the loop, while a strand runs */
-    wf_body body;             /* the loop's: it has a context but no stack of the pool's */
+    wf_body body;                          /* the loop's: it has a context but no stack of the pool's */
     wf_exec exec;                          /* the loop itself, callbacks, and stackless polls: nothing may wait */
     jmp_buf recover;                       /* where a panic in a stackless poll goes */
-    const char *panic_text;                /* … and what it said */
+    char panic_text[256];                  /* … and what it said */
     weft_task *pinned_first, *pinned_last; /* pinned tasks that are ready, linked by next */
+    weft_task *lent;                       /* to be polled next, for the lender */
+    unsigned lends;                        /* in a row */
     wf_header_cache headers;
     wf_stack_cache stacks;
     uint64_t next_id, last_id; /* the block of ids it hands out */
@@ -46,8 +51,10 @@ typedef struct wf_worker {
 
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
+    wf_ai64 seen_at; /* weft_now() when it last looked around or woke up: long ago, and a task holds it */
 
     /* Anybody, by their own rules. */
+    wf_aptr lender; /* a task that waits for the lent one's poll, then goes on; whoever exchanges it to NULL polls it */
     wf_deque fresh;
     wf_ring woken;
     wf_mailbox pinned_mail; /* pinned tasks woken elsewhere */
@@ -71,9 +78,15 @@ int wf_worker_close(wf_worker *w);
 void wf_worker_enter(wf_worker *w);
 void wf_worker_run(wf_worker *w, bool (*until)(void *arg), void *arg);
 void wf_worker_leave(wf_worker *w);
+/* The loop has an end, and that has come. Looked at after the worker has said that it sleeps, so that no end is missed. */
+bool wf_worker_is_leaving(wf_worker *w);
 
 /* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL. */
 void wf_schedule_fresh(wf_worker *w, weft_task *task);
+
+/* The strand that runs waits for @task, the newest that it spawned: let the worker poll that one first, and then the strand again, with
+ * no queue, waker or state change in between. False: not now. True: that poll is over, and the worker may be another. */
+bool wf_worker_lend(wf_exec *exec, weft_task *task);
 
 /* Queue a task that has just been polled and wants more. */
 void wf_schedule_again(wf_worker *w, weft_task *task);

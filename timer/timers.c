@@ -45,7 +45,12 @@ bool wf_timer_arm(wf_timer *timer, wf_timers *here, int64_t when)
 
 void wf_timer_disarm(wf_timer *timer)
 {
-    keep_or_unlink(timer, INT64_MIN);
+    wf_timers *home = timer->home;
+    if (!home)
+        return;
+    wf_spin_lock(&home->lock);
+    wf_wheel_remove(&home->wheel, &timer->node);
+    wf_spin_unlock(&home->lock);
     timer->home = NULL;
 }
 
@@ -55,6 +60,7 @@ static unsigned collect(wf_timers *t, int64_t now, weft_waker *wakers)
     unsigned n = 0;
     wf_wnode *node;
     wf_spin_lock(&t->lock);
+    now = WF_MAX(now, wf_wheel_time(&t->wheel)); /* another thread may have read the clock later and been here before */
     while (n < FIRE_BATCH && (node = wf_wheel_pop(&t->wheel, now))) {
         wf_timer *timer = wf_container(node, wf_timer, node);
         int64_t was = timer->when;

@@ -151,6 +151,8 @@ wf_wnode *wf_wheel_pop(wf_wheel *w, int64_t now_ns)
     return NULL;
 }
 
+int64_t wf_wheel_time(const wf_wheel *w) { return tick_start(w->now); }
+
 int64_t wf_wheel_next(const wf_wheel *w)
 {
     size_t index;

@@ -86,6 +86,9 @@ wf_wnode *wf_wheel_pop(wf_wheel *w, int64_t now_ns);
  */
 int64_t wf_wheel_next(const wf_wheel *w);
 
+/** The wheel's time: what pop was last told, or the start of the tick that it has got to. Never ahead of the clock. */
+int64_t wf_wheel_time(const wf_wheel *w);
+
 /** Linked nodes. */
 static inline size_t wf_wheel_count(const wf_wheel *w) { return w->count; }
 

@@ -23,7 +23,8 @@ WEFT_API ssize_t weft_write(weft_stream *s, const void *buf, size_t size);
 /** **awaits** until some of it is written. Returns how much. Cancel-safe. */
 WEFT_API ssize_t weft_write_some(weft_stream *s, const void *buf, size_t size);
 
-/** The poll twins: a count, WEFT_PENDING, or a negative code. */
+/** The poll twins: a count, WEFT_PENDING, or a negative code. Nothing is held while pending: of two tasks that poll the same
+ *  direction, the last to have done so is the one that is woken. */
 WEFT_API ssize_t weft_poll_read(weft_context *cx, weft_stream *s, void *buf, size_t size);
 WEFT_API ssize_t weft_poll_write_some(weft_context *cx, weft_stream *s, const void *buf, size_t size);
 
@@ -36,7 +37,7 @@ WEFT_API void weft_close(weft_stream *s);
 /** Any thread, idempotent, frees nothing: pending and later calls get WEFT_ECLOSED, the peer sees the end at once. */
 WEFT_API void weft_stream_abort(weft_stream *s);
 
-/** Another reference, to be given up by weft_close() too; the stream is shut when the first is closed, freed with the last. Returns @s. */
+/** Another reference, to be given up by weft_close() too; the stream is shut when the first is closed, freed with the last. Returns @s; NULL at 65,535. */
 WEFT_API weft_stream *weft_stream_ref(weft_stream *s);
 
 /** Returns 0 or a negative code. */

@@ -86,7 +86,7 @@ typedef void *(*weft_handler)(weft_stream *peer, void *arg);
 typedef struct weft_serve_options {
     size_t max_connections; /* at this many, accepting waits; 0: no limit */
     int64_t drain_timeout; /* after an interruption, how long handlers may go on before they are aborted; 0: not at all */
-    weft_spawn_options spawn; /* stack_size and pinned of the handlers */
+    weft_spawn_options spawn; /* name, stack_size, pinned and drop_result of the handlers' tasks */
     int nagle;                /* see weft_tcp_options */
 } weft_serve_options;
 
