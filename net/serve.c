@@ -123,6 +123,7 @@ static int start(server *sv, weft_stream *s)
 
 typedef struct fewer_op {
     server *server;
+    weft_listener *listener; /* watched too, for its being closed; or NULL */
     size_t limit; /* ready when there are fewer than this */
 } fewer_op;
 
@@ -130,8 +131,12 @@ static ssize_t fewer_poll(void *arg, weft_context *cx)
 {
     fewer_op *op = arg;
     int err = weft_atomic_waker_register(&op->server->fewer, weft_context_waker(cx));
+    if (err == 0 && op->listener)
+        err = weft_atomic_waker_register(&op->listener->source.wakers[WF_READ], weft_context_waker(cx));
     if (err < 0)
         return err;
+    if (op->listener && wf_source_closing(&op->listener->source))
+        return WEFT_ECLOSED;
     return count(op->server) < op->limit ? 0 : WEFT_PENDING;
 }
 
@@ -141,14 +146,16 @@ static ssize_t fewer_cancel(void *arg)
     weft_waker waker;
     weft_atomic_waker_take(&op->server->fewer, &waker);
     weft_waker_drop(&waker);
+    if (op->listener)
+        wf_source_forget(&op->listener->source, WF_READ);
     return WEFT_PENDING;
 }
 
 static const wf_op_ops fewer_ops = {.poll = fewer_poll, .cancel = fewer_cancel};
 
-static int await_room(server *sv)
+static int await_room(server *sv, weft_listener *l)
 {
-    fewer_op op = {.server = sv, .limit = sv->options.max_connections};
+    fewer_op op = {.server = sv, .listener = l, .limit = sv->options.max_connections};
     return op.limit == 0 || count(sv) < op.limit ? 0 : (int)wf_await(&fewer_ops, &op, WEFT_FOREVER);
 }
 
@@ -210,6 +217,8 @@ static int open_spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 static void turn_one_away(server *sv, weft_listener *l)
 {
     uint64_t word;
+    if (sv->spare < 0)
+        sv->spare = open_spare();
     if (sv->spare < 0 || wf_source_claim(&l->source, WF_READ, &word) < 0)
         return;
     close(sv->spare);
@@ -234,7 +243,7 @@ static int ride_out(server *sv, weft_listener *l, int err)
 static int accept_one(server *sv, weft_listener *l)
 {
     weft_stream *s;
-    int err = await_room(sv);
+    int err = await_room(sv, l);
     if (err < 0)
         return err;
     err = weft_accept(&s, l);

@@ -46,9 +46,9 @@ typedef struct wf_source {
 } wf_source;
 
 #if WF_REACTOR_UVPOLL
-#define WF_ASK_READ \
-    UINT32_C(0x1) /* somebody waits, or waited, to read: the loop watches for it, or is about to be told */
-#define WF_ASK_WRITE UINT32_C(0x2)  /* the same to write */
+/* READ, WRITE: somebody waits in that direction, or waited: the loop watches for it, or is about to be told. */
+#define WF_ASK_READ UINT32_C(0x1)
+#define WF_ASK_WRITE UINT32_C(0x2)
 #define WF_ASK_ADDED UINT32_C(0x4)  /* the home is known */
 #define WF_ASK_REMOVE UINT32_C(0x8) /* watch it no longer, and close it */
 #define WF_ASK_POSTED UINT32_C(0x10)

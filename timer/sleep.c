@@ -8,7 +8,10 @@ static ssize_t sleep_poll(void *op, weft_context *cx)
     return weft_now() >= *(int64_t *)op ? 0 : WEFT_PENDING;
 }
 
-static const wf_op_ops sleep_ops = {.poll = sleep_poll};
+/* Given up because its own deadline has come: then it is over, not late. */
+static ssize_t sleep_cancel(void *op) { return sleep_poll(op, NULL); }
+
+static const wf_op_ops sleep_ops = {.poll = sleep_poll, .cancel = sleep_cancel};
 
 int weft_sleep_until(int64_t when)
 {

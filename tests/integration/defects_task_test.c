@@ -636,7 +636,6 @@ enum { LEFT = 120 };
 
 typedef struct left_behind {
     probe probes[LEFT];
-    weft_waker kept[LEFT];
 } left_behind;
 
 static weft_poll act_wake_always(probe *p, const weft_waker *waker)
@@ -648,8 +647,10 @@ static weft_poll act_wake_always(probe *p, const weft_waker *waker)
 
 static weft_poll act_keep(probe *p, const weft_waker *waker)
 {
-    if (p->polls == 1)
+    if (p->polls == 1) {
         cr_assert_eq(weft_waker_clone(waker, &p->kept), 0);
+        p->open = 1; /* from here on others may use it */
+    }
     return WEFT_PENDING;
 }
 
@@ -669,7 +670,7 @@ static void *leave_all_sorts_root(void *arg)
         weft_detach(task);
     }
     for (int i = 0; i < LEFT; i++)
-        if (i % 3 == 1 && i < LEFT / 2 && l->probes[i].polls > 0 && i % 4)
+        if (i % 3 == 1 && i < LEFT / 2 && l->probes[i].open && i % 4)
             weft_waker_wake_by_ref(&l->probes[i].kept);
     return NULL;
 }
