@@ -164,7 +164,7 @@ int wf_await_entry(wf_exec **out)
         return WEFT_ENOMEM;
     if (wf_unlikely(!wf_exec_can_wait(exec)))
         return WEFT_EDEADLK;
-    return exec->ops->interruption(exec);
+    return wf_meet(exec, exec->ops->interruption(exec));
 }
 
 ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline) { return wf_await_inline(ops, op, deadline); }
@@ -179,7 +179,7 @@ ssize_t wf_await_shielded(const wf_op_ops *ops, void *op)
         if (result != WEFT_PENDING)
             return result;
         if (!wf_exec_can_wait(exec))
-            return wf_give_up(ops, op, WEFT_EDEADLK);
+            return wf_give_up(exec, ops, op, WEFT_EDEADLK);
         exec->ops->suspend(exec, WEFT_FOREVER);
     }
 }

@@ -50,6 +50,7 @@ typedef struct wf_exec {
     char *detail;       /* text of the last failure, WF_DETAIL_SIZE bytes once there was one; freed with the context */
     uint32_t budget;    /* operations left before it must let others run; unused on ordinary threads */
     uint32_t callbacks; /* > 0: inside a drop or the like, where nothing may wait and no task is current */
+    bool met_abort;     /* an await has returned WEFT_ECANCELED */
 } wf_exec;
 
 enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
@@ -102,10 +103,18 @@ static inline void wf_spend(wf_exec *exec)
     exec->budget = WF_BUDGET; /* a strand's poll sets it too; an ordinary thread just yields its CPU now and then */
 }
 
-static inline ssize_t wf_give_up(const wf_op_ops *ops, void *op, int why)
+/* An interruption is met only by the await that reports it: completion wins over it. */
+static inline int wf_meet(wf_exec *exec, int why)
+{
+    if (why == WEFT_ECANCELED)
+        exec->met_abort = true;
+    return why;
+}
+
+static inline ssize_t wf_give_up(wf_exec *exec, const wf_op_ops *ops, void *op, int why)
 {
     ssize_t done = ops->cancel ? ops->cancel(op) : WEFT_PENDING;
-    return done == WEFT_PENDING ? why : done;
+    return done == WEFT_PENDING ? wf_meet(exec, why) : done;
 }
 
 /* wf_await() without the call, for the operations that must be fast. With a constant @ops its functions are inlined too. */
@@ -125,7 +134,7 @@ static inline ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t de
         if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline)
             why = WEFT_ETIMEDOUT;
         if (wf_unlikely(why < 0))
-            return wf_give_up(ops, op, why);
+            return wf_give_up(exec, ops, op, why);
         exec->ops->suspend(exec, deadline);
         result = ops->poll(op, &exec->cx);
         if (result != WEFT_PENDING)

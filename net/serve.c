@@ -124,7 +124,7 @@ static int start(server *sv, weft_stream *s)
 typedef struct fewer_op {
     server *server;
     weft_listener *listener; /* watched too, for its being closed; or NULL */
-    size_t limit; /* ready when there are fewer than this */
+    size_t limit;            /* ready when there are fewer than this */
 } fewer_op;
 
 static ssize_t fewer_poll(void *arg, weft_context *cx)

@@ -43,7 +43,7 @@ int weft_is_cancelled(void)
     if (!exec || !exec->task)
         return 0;
     if (exec->ops->suspend)
-        return exec->ops->interruption(exec) == WEFT_ECANCELED;
+        return wf_meet(exec, exec->ops->interruption(exec)) == WEFT_ECANCELED;
     return (wf_load_rlx(&exec->task->state) & WF_S_ABORT) != 0;
 }
 

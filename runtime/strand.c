@@ -11,7 +11,6 @@ typedef struct wf_strand {
     wf_ctx ctx;
     wf_body body;
     void *result;   /* what the function returned, while the deferred calls run */
-    bool met_abort; /* an await has reported the abort */
     wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
     wf_ai64 deadline; /* of its last wait; WEFT_FOREVER: none. Its own; the timer's fire reads it under the lock */
 } wf_strand;
@@ -57,7 +56,7 @@ void wf_strand_lend(wf_exec *exec) { leave(exec, WF_STRAND_LENDS); }
 
 static int yield(wf_exec *self) { return leave(self, WF_STRAND_YIELDED); }
 
-/* An abort counts as met when an await reports it. */
+/* What the next await would report: an abort, unless a body around here is shielded. */
 static int interruption(wf_exec *self)
 {
     uint64_t word = wf_load_rlx(&self->task->state);
@@ -66,7 +65,6 @@ static int interruption(wf_exec *self)
     for (const wf_body *body = self->body; body; body = body->outer)
         if (body->shields > 0)
             return 0;
-    strand_of(self)->met_abort = true;
     return WEFT_ECANCELED;
 }
 
@@ -95,7 +93,7 @@ WEFT_NORETURN static void finish(wf_strand *s, void *result)
     int code;
     s->result = result;
     wf_defers_run(&s->body);
-    if (s->met_abort) {
+    if (s->exec.met_abort) {
         drop_result(s);
         end(s, WEFT_EABORTED, NULL);
     }
@@ -145,7 +143,7 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->body.coro = NULL;
     s->body.defers = NULL;
     s->body.shields = 0;
-    s->met_abort = false;
+    s->exec.met_abort = false;
     s->result = NULL;
     wf_wnode_init(&s->timer.node);
     s->timer.home = NULL;

@@ -607,7 +607,11 @@ static void *close_in_use(void *arg)
             join(tasks[k]);
         cr_assert_eq(ops[0].result, WEFT_ECLOSED); /* and not EBUSY or EBADF: they did not get into each other's way */
         cr_assert_eq(ops[1].result, WEFT_ECLOSED);
+#if WF_REACTOR_UVPOLL
+        (void)fd; /* whoever holds the loop closes it, a moment later */
+#else
         cr_assert_eq(send(fd, "", 0, MSG_NOSIGNAL), -1); /* closed, and stays so */
+#endif
         weft_stream_abort(b);
         for (int k = 2; k < 4; k++) {
             join(tasks[k]);

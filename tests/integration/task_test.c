@@ -1824,3 +1824,51 @@ WF_TEST_WORKERS(task, a_task_of_another_runtime_is_spawned_and_joined)
     run(workers, other_runtime_root, other);
     cr_assert_eq(weft_runtime_destroy(other), 0);
 }
+
+/* ---- completion and abort at once --------------------------------------------------------------------------------- */
+
+typedef struct both {
+    weft_task *self_task, *other;
+    atomic_int waits;
+    int joined;
+} both;
+
+static void *ends_when_told(void *arg)
+{
+    both *b = arg;
+    while (!atomic_load(&b->waits))
+        weft_yield();
+    while (weft_task_state(b->self_task) != WEFT_TASK_IDLE)
+        weft_yield();
+    weft_abort(b->self_task); /* and then ends, before the joiner can have run: both have come when it looks */
+    return "done";
+}
+
+static void *joins_and_returns(void *arg)
+{
+    both *b = arg;
+    void *result;
+    atomic_store(&b->waits, 1);
+    b->joined = weft_join(b->other, &result);
+    return "returned";
+}
+
+static void *completion_wins_root(void *arg)
+{
+    both b = {0};
+    void *result;
+    (void)arg;
+    cr_assert_eq(weft_spawn(&b.other, ends_when_told, &b), 0);
+    cr_assert_eq(weft_spawn(&b.self_task, joins_and_returns, &b), 0);
+    cr_assert_eq(weft_join(b.self_task, &result), 0, "the abort was met by no await");
+    cr_assert_str_eq(result, "returned");
+    cr_assert_eq(b.joined, 0, "completion wins");
+    return NULL;
+}
+
+/* What broke: the abort counted as met as soon as an await had looked at it, although the await then succeeded. */
+Test(task, an_abort_that_comes_with_the_completion_is_not_met)
+{
+    weft_options options = {.workers = 1};
+    cr_assert_eq(weft_run_with(&options, completion_wins_root, NULL, NULL), 0);
+}
