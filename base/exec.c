@@ -174,12 +174,12 @@ ssize_t wf_await_shielded(const wf_op_ops *ops, void *op)
     wf_exec *exec = wf_exec_current();
     if (!exec)
         return WEFT_ENOMEM;
+    if (!wf_exec_can_wait(exec))
+        return WEFT_EDEADLK;
     for (;;) {
         ssize_t result = ops->poll(op, &exec->cx);
         if (result != WEFT_PENDING)
             return result;
-        if (!wf_exec_can_wait(exec))
-            return wf_give_up(exec, ops, op, WEFT_EDEADLK);
         exec->ops->suspend(exec, WEFT_FOREVER);
     }
 }

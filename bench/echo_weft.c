@@ -8,7 +8,7 @@
 
 static void *echo(weft_stream *peer, void *arg)
 {
-    char buf[16384];
+    char buf[2048];
     ssize_t n;
     (void)arg;
     while ((n = weft_read(peer, buf, sizeof buf)) > 0)

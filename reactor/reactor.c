@@ -42,11 +42,12 @@ int wf_reactor_close(wf_reactor *r)
 }
 
 /* The set is asked directly, which costs half of a loop's turn; libuv itself has its turn every millisecond. */
-bool wf_reactor_turn(wf_reactor *r, int64_t now)
+bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room)
 {
     if (!wf_spin_try(&r->held))
         return false;
     wf_store_rlx(&r->last_turn, now);
+    r->room = room;
     wf_set_poll(r);
     if (now - r->loop_turned >= WF_LOOP_EVERY) {
         r->loop_turned = now;
@@ -84,6 +85,7 @@ void wf_reactor_park(wf_reactor *r, int64_t until)
 {
     wf_spin_lock(&r->held); /* another may be giving it a turn: that is short */
     if (wf_reactor_is_parked(r)) {
+        r->room = WF_BATCH;
         set_alarm(r, until);
         uv_run(&r->loop, UV_RUN_ONCE);
     }

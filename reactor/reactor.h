@@ -10,6 +10,8 @@
 #include <base/lock.h>
 #include <uv.h>
 
+enum { WF_BATCH = 256 }; /* most events fetched at once */
+
 enum {
     WF_AWAKE,
     WF_PARKED,
@@ -25,6 +27,7 @@ typedef struct wf_reactor {
     uv_loop_t loop;      /* held */
     uv_timer_t alarm;    /* held: bounds a park */
     int64_t loop_turned; /* held: weft_now() when libuv itself last had a turn */
+    unsigned room;       /* held: how many events may still be fetched in this turn */
     int set;             /* the backend's descriptor, or -1 */
     int bell;            /* eventfd, or -1 */
     uv_poll_t watch;     /* held: the set (or the bell) within the loop */
@@ -37,8 +40,9 @@ int wf_reactor_open(wf_reactor *r);
 /* Close all handles and the loop. Nobody else uses it any more. Returns what uv_loop_close() said: 0. */
 int wf_reactor_close(wf_reactor *r);
 
-/* Deliver what is ready, without waiting. @now: weft_now(). Returns false if somebody else holds it. */
-bool wf_reactor_turn(wf_reactor *r, int64_t now);
+/* Deliver what is ready, without waiting. @now: weft_now(). @room: how many tasks the caller's queue has room for: what is not
+ * fetched waits in the kernel, in order, while what overflows a queue would not. Returns false if somebody else holds it. */
+bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room);
 
 /* "I am going to sleep." Look at every queue after this and before the park. */
 void wf_reactor_park_begin(wf_reactor *r);

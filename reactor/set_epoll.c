@@ -14,7 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { BATCH = 256, GENERATION_SHIFT = 48 };
+enum { GENERATION_SHIFT = 48 };
 
 static uint64_t deliverable(uint32_t events)
 {
@@ -39,12 +39,15 @@ static void deliver(const struct epoll_event *event)
 /* One batch a turn: with more than that ready, the tasks of the first come to run before the next is fetched. */
 unsigned wf_set_poll(wf_reactor *r)
 {
-    struct epoll_event events[BATCH];
-    int n = epoll_wait(r->set, events, BATCH, 0);
+    struct epoll_event events[WF_BATCH];
+    if (r->room == 0)
+        return 0;
+    int n = epoll_wait(r->set, events, (int)WF_MIN(r->room, WF_BATCH), 0);
     for (int i = 0; i < n; i++)
         deliver(&events[i]);
     if (n <= 0)
         return 0;
+    r->room -= (unsigned)n;
     wf_count(&r->events, (uint64_t)n);
     return (unsigned)n;
 }

@@ -122,7 +122,7 @@ static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
 {
     if (!wf_idle_is_stuck(stuck, now) || now - wf_load_rlx(&stuck->reactor.last_turn) < STUCK)
         return; /* another rescuer has just been here */
-    if (!wf_reactor_turn(&stuck->reactor, now))
+    if (!wf_reactor_turn(&stuck->reactor, now, wf_ring_room(&w->woken)))
         return;
     wf_timers_expire(&stuck->timers, now);
     wf_count(&w->rescues, 1);

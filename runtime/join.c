@@ -138,10 +138,12 @@ int weft_task_close(weft_task *task)
     if (is_myself(task))
         return WEFT_EDEADLK;
     weft_abort(task);
-    join_op op = {.task = task};
-    int err = (int)wf_await_shielded(&join_ops, &op);
-    if (err < 0)
-        return err;
+    if (!wf_state_done(&task->state)) {
+        join_op op = {.task = task};
+        int err = (int)wf_await_shielded(&join_ops, &op);
+        if (err < 0)
+            return err;
+    }
     take(task, NULL);
     return 0;
 }

@@ -101,6 +101,9 @@ static inline uint32_t wf_ring_len(wf_ring *q)
     return n > WF_RUNQ_CAPACITY ? 0 : n;
 }
 
+/* Owner only: how many can be pushed, at the least. */
+static inline uint32_t wf_ring_room(wf_ring *q) { return WF_RUNQ_CAPACITY - wf_ring_len(q); }
+
 /* Owner only. False: full. */
 static inline bool wf_ring_push(wf_ring *q, weft_task *task)
 {

@@ -254,6 +254,7 @@ static void poll_future(wf_worker *w, weft_task *task)
     w->exec.budget = WF_BUDGET;
     weft_poll verdict = f->ops->poll(f, &w->exec.cx, &result);
     w->exec.task = NULL;
+    w->exec.cx.waker = (weft_waker){NULL, NULL}; /* what runs in the loop itself must not borrow it */
     wf_store_rlx(&task->poller, 0);
     if (verdict == WEFT_PENDING) {
         pending(w, task);

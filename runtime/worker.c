@@ -116,8 +116,6 @@ void wf_schedule_woken(weft_task *task)
         wf_schedule_again(w, task);
 }
 
-enum { ALL = WF_RUNQ_CAPACITY / 2 };
-
 /* ---- choosing ------------------------------------------------------------------------------------------------ */
 
 static void collect_pinned_mail(wf_worker *w)
@@ -140,13 +138,12 @@ static weft_task *pop_pinned(wf_worker *w)
 }
 
 /* One to run now, a fair share of the rest into the own queue. */
-static weft_task *pop_inject(wf_worker *w, uint32_t most)
+static weft_task *pop_inject(wf_worker *w)
 {
     weft_task *batch[WF_RUNQ_CAPACITY / 2];
     uint64_t share = wf_inject_len(&w->rt->inject) / w->rt->count + 1;
-    uint32_t room = WF_RUNQ_CAPACITY - wf_ring_len(&w->woken);
-    uint32_t n = wf_inject_pop(&w->rt->inject, batch,
-                               (uint32_t)WF_MIN(most, WF_MAX(1, WF_MIN(share, WF_MIN(room, WF_RUNQ_CAPACITY / 2)))));
+    uint64_t most = WF_MIN(wf_ring_room(&w->woken), WF_RUNQ_CAPACITY / 2);
+    uint32_t n = wf_inject_pop(&w->rt->inject, batch, (uint32_t)WF_MAX(1, WF_MIN(share, most)));
     for (uint32_t i = 1; i < n; i++)
         push_woken(w, batch[i]);
     return n > 0 ? batch[0] : NULL;
@@ -162,7 +159,7 @@ static void look_around(wf_worker *w)
         w->tick_seen = w->polls.v;
         wf_store_rlx(&w->rt->active_at, now);
     }
-    wf_reactor_turn(&w->reactor, now);
+    wf_reactor_turn(&w->reactor, now, wf_ring_room(&w->woken));
     wf_timers_expire(&w->timers, now);
     collect_pinned_mail(w);
     if (!w->alone)
@@ -220,7 +217,7 @@ static weft_task *pop_own(wf_worker *w)
  * spawned, with stacks of its own: so not more often than this. */
 static weft_task *pop_oldest(wf_worker *w)
 {
-    enum { PATIENCE = 1000 * 1000 };
+    enum { PATIENCE = 5 * 1000 * 1000 };
     if (w->now - w->oldest_at < PATIENCE)
         return NULL;
     w->oldest_at = w->now;
@@ -236,7 +233,7 @@ static weft_task *pop_neglected(wf_worker *w)
     if (w->moment > 0 && wf_cycles() - w->looked_at < w->moment)
         return NULL; /* all those polls were over in a few microseconds */
     look_around(w);
-    return (w->tick / WF_TURN_EVERY) % 2 ? pop_inject(w, 1) : pop_oldest(w);
+    return (w->tick / WF_TURN_EVERY) % 2 ? pop_inject(w) : pop_oldest(w);
 }
 
 static weft_task *steal_from(wf_worker *w, wf_worker *victim)
@@ -264,7 +261,7 @@ static weft_task *steal(wf_worker *w)
         if (task)
             return task;
     }
-    return pop_inject(w, ALL);
+    return pop_inject(w);
 }
 
 static weft_task *search(wf_worker *w)
@@ -284,10 +281,10 @@ static weft_task *next_task(wf_worker *w)
     if ((task = pop_lent(w)))
         return task;
     w->lends = 0;
-    if ((task = pop_neglected(w)) || (task = pop_own(w)) || (task = pop_inject(w, ALL)))
+    if ((task = pop_neglected(w)) || (task = pop_own(w)) || (task = pop_inject(w)))
         return task;
     look_around(w);
-    if ((task = pop_own(w)) || (task = pop_inject(w, ALL)))
+    if ((task = pop_own(w)) || (task = pop_inject(w)))
         return task;
     return w->alone ? NULL : search(w);
 }

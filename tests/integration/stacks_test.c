@@ -145,7 +145,8 @@ static void *wild_write(void *arg)
 {
     (void)arg;
     weft_set_name("vandal");
-    *(volatile int *)(uintptr_t)64 = 1;
+    volatile uintptr_t nowhere = 64;
+    *(volatile int *)nowhere = 1;
     return NULL;
 }
 

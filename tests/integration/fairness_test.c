@@ -1,0 +1,80 @@
+/* fairness_test.c - with more connections ready than a run queue holds, each gets its turn. */
+#include <stdatomic.h>
+#include <pthread.h>
+#include <support/test.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <weft.h>
+
+enum { PAIRS = 450, TURNS = 40 };
+
+static int ours[PAIRS];
+static unsigned turns[PAIRS];
+static atomic_int ready;
+
+static void *echo(void *arg)
+{
+    char byte;
+    while (weft_read(arg, &byte, 1) == 1)
+        if (weft_write(arg, &byte, 1) < 0)
+            break;
+    weft_close(arg);
+    return NULL;
+}
+
+/* Always asks again at once, so that every connection always wants its turn. */
+static void *ask_all(void *arg)
+{
+    size_t total = 0, enough = (size_t)PAIRS * wf_test_scale(TURNS);
+    char byte = 'x';
+    int64_t until = weft_now() + 60 * WEFT_SEC;
+    for (int i = 0; i < PAIRS; i++)
+        send(ours[i], &byte, 1, MSG_NOSIGNAL);
+    while (total < enough && weft_now() < until) {
+        for (int i = 0; i < PAIRS; i++) {
+            if (recv(ours[i], &byte, 1, MSG_DONTWAIT) != 1)
+                continue;
+            turns[i]++;
+            total++;
+            send(ours[i], &byte, 1, MSG_NOSIGNAL);
+        }
+    }
+    for (int i = 0; i < PAIRS; i++)
+        shutdown(ours[i], SHUT_RDWR);
+    atomic_store(&ready, 1);
+    return arg;
+}
+
+static void *root(void *arg)
+{
+    pthread_t asker;
+    weft_task *tasks[PAIRS];
+    for (int i = 0; i < PAIRS; i++) {
+        int fds[2];
+        weft_stream *s;
+        cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        ours[i] = fds[0];
+        turns[i] = 0;
+        cr_assert_eq(weft_stream_from_fd(&s, fds[1]), 0);
+        cr_assert_eq(weft_spawn(&tasks[i], echo, s), 0);
+    }
+    cr_assert_eq(pthread_create(&asker, NULL, ask_all, arg), 0);
+    for (int i = 0; i < PAIRS; i++)
+        cr_assert_eq(weft_join(tasks[i], NULL), 0);
+    pthread_join(asker, NULL);
+    return NULL;
+}
+
+/* What broke: what did not fit into the run queue went to the inject queue, which gave one task in 122 polls: a few connections got
+ * hundreds of turns while others had none. */
+WF_TEST_WORKERS(fairness, more_ready_connections_than_the_run_queue_holds_all_get_their_turns)
+{
+    weft_options options = {.workers = workers};
+    cr_assert_eq(weft_run_with(&options, root, NULL, NULL), 0);
+    unsigned least = UINT32_MAX, fair = (unsigned)wf_test_scale(TURNS);
+    for (int i = 0; i < PAIRS; i++) {
+        least = turns[i] < least ? turns[i] : least;
+        close(ours[i]);
+    }
+    cr_assert_geq(least * 4, fair, "one had %u turns while %u were fair", least, fair);
+}
