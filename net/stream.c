@@ -126,8 +126,11 @@ static wf_source_op reading(weft_stream *s, void *buf, size_t size)
 
 static wf_source_op writing(weft_stream *s, const void *buf, size_t size)
 {
-    return (wf_source_op){
-        .source = &s->source, .direction = WF_WRITE, .attempt = attempt_write, .buf = (void *)(uintptr_t)buf, .size = size};
+    return (wf_source_op){.source = &s->source,
+                          .direction = WF_WRITE,
+                          .attempt = attempt_write,
+                          .buf = (void *)(uintptr_t)(buf ? buf : ""),
+                          .size = size};
 }
 
 /* ---- reading and writing ------------------------------------------------------------------------------------- */

@@ -149,6 +149,13 @@ static weft_task *pop_inject(wf_worker *w)
     return n > 0 ? batch[0] : NULL;
 }
 
+/* Of the room in the queue, half is for the inject queue if that has something: a full queue would let in one task at a time. */
+static uint32_t room_for_events(wf_worker *w)
+{
+    uint64_t waiting = wf_load_rlx(&w->rt->inject.len), room = wf_ring_room(&w->woken);
+    return (uint32_t)(room - WF_MIN(waiting, room / 2));
+}
+
 /* Everything that is not a task: what the kernel and the clock have to say, and whether a neighbour is stuck. */
 static void look_around(wf_worker *w)
 {
@@ -159,7 +166,7 @@ static void look_around(wf_worker *w)
         w->tick_seen = w->polls.v;
         wf_store_rlx(&w->rt->active_at, now);
     }
-    wf_reactor_turn(&w->reactor, now, wf_ring_room(&w->woken));
+    wf_reactor_turn(&w->reactor, now, room_for_events(w));
     wf_timers_expire(&w->timers, now);
     collect_pinned_mail(w);
     if (!w->alone)
