@@ -80,18 +80,22 @@ void wf_schedule_fresh(wf_worker *w, weft_task *task)
         wf_idle_notify_backlog(w);
 }
 
-/* Woken tasks keep the order of their wakes; when there are too many, the whole older half moves to the inject queue. */
+/* The older half of the woken goes there too. Never inlined: wakes happen on strands' stacks, and its frame is large. */
+WF_NOINLINE static void spill_woken(wf_worker *w)
+{
+    weft_task *batch[WF_RUNQ_CAPACITY / 2];
+    uint32_t n = wf_ring_steal(&w->woken, batch, WF_RUNQ_CAPACITY / 2);
+    for (uint32_t i = 0; i + 1 < n; i++)
+        batch[i]->next = batch[i + 1];
+    if (n > 0) /* else thieves were faster, and there is room now */
+        wf_inject_push_all(&w->rt->inject, batch[0], batch[n - 1], n);
+}
+
+/* Woken tasks keep the order of their wakes. */
 static void push_woken(wf_worker *w, weft_task *task)
 {
-    while (wf_unlikely(!wf_ring_push(&w->woken, task))) {
-        weft_task *batch[WF_RUNQ_CAPACITY];
-        uint32_t n = wf_ring_steal(&w->woken, batch, WF_RUNQ_CAPACITY / 2);
-        if (n == 0)
-            continue; /* thieves were faster: there is room now */
-        for (uint32_t i = 0; i + 1 < n; i++)
-            batch[i]->next = batch[i + 1];
-        wf_inject_push_all(&w->rt->inject, batch[0], batch[n - 1], n);
-    }
+    while (wf_unlikely(!wf_ring_push(&w->woken, task)))
+        spill_woken(w);
 }
 
 void wf_schedule_again(wf_worker *w, weft_task *task)
@@ -240,7 +244,7 @@ static weft_task *pop_neglected(wf_worker *w)
     if (w->moment > 0 && wf_cycles() - w->looked_at < w->moment)
         return NULL; /* all those polls were over in a few microseconds */
     look_around(w);
-    return (w->tick / WF_TURN_EVERY) % 2 ? pop_inject(w) : pop_oldest(w);
+    return w->orderly || (w->tick / WF_TURN_EVERY) % 2 ? pop_inject(w) : pop_oldest(w);
 }
 
 static weft_task *steal_from(wf_worker *w, wf_worker *victim)
