@@ -48,7 +48,8 @@ static void fill(weft_task *task, uint64_t number)
 static bool mapped(const weft_task *task)
 {
     uintptr_t page = (uintptr_t)task & ~(uintptr_t)(WF_HEADER_CHUNK - 1);
-    return msync((void *)page, 4096, MS_ASYNC) == 0;
+    unsigned char resident;
+    return mincore((void *)page, 4096, &resident) == 0; /* of all that could be asked, what valgrind does not mind */
 }
 
 /* ---- get and put ------------------------------------------------------------------------------------------------- */
