@@ -112,16 +112,21 @@ WF_NOINLINE static ssize_t attempt_accept(wf_source_op *op, bool *drained)
 /* Small writes go out at once unless the user wants them joined. */
 int wf_tcp_set_nagle(int fd, bool nagle) { return set_option(fd, IPPROTO_TCP, TCP_NODELAY, !nagle); }
 
+weft_stream *wf_tcp_accepted(wf_sources *all, int fd)
+{
+    wf_tcp_set_nagle(fd, false);
+    weft_stream *s = wf_stream_open(all, fd, true);
+    if (!s)
+        close(fd);
+    return s;
+}
+
 static int accepted(weft_stream **out, weft_listener *l, ssize_t fd)
 {
     if (fd < 0)
         return (int)fd;
-    wf_tcp_set_nagle((int)fd, false);
-    *out = wf_stream_open(l->source.sources, (int)fd, true);
-    if (*out)
-        return 0;
-    close((int)fd);
-    return WEFT_ENOMEM;
+    *out = wf_tcp_accepted(l->source.sources, (int)fd);
+    return *out ? 0 : WEFT_ENOMEM;
 }
 
 static wf_source_op accepting(weft_listener *l)

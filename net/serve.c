@@ -2,8 +2,8 @@
  *
  *   happy path     accept → a task per connection → its handler returns → the stream is closed
  *   too many       at max_connections accepting waits until a handler ends
- *   no descriptor  EMFILE, ENFILE, ENOMEM, ENOBUFS: the spare descriptor lets one connection be accepted and dropped at once, so
- *                  that the backlog does not spin; then a pause
+ *   no descriptor  EMFILE, ENFILE, ENOMEM, ENOBUFS: the spare descriptor lets one connection be accepted and, unless there are
+ *                  descriptors again, dropped at once, so that the backlog does not spin; then a pause
  *   aborted peer   ECONNABORTED and what else accept() reports of a connection that died in the queue: the next one
  *   interrupted    accepting stops; handlers may go on for drain_timeout; the rest is aborted; return when the last has ended */
 #include <base/list.h>
@@ -213,20 +213,34 @@ static bool dead_on_arrival(int err)
 
 static int open_spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
-/* With no descriptor to be had, the oldest waiting peer is told so by a hang-up instead of being left in the queue. */
-static void turn_one_away(server *sv, weft_listener *l)
+/* The oldest waiting peer, accepted with the descriptor that was kept for this. Returns its descriptor if there are others again by
+ * now, to be served like any other; else it is told by a hang-up instead of being left in the queue, and the result is -1. */
+static int accept_on_spare(server *sv, weft_listener *l)
 {
     uint64_t word;
     if (sv->spare < 0)
         sv->spare = open_spare();
     if (sv->spare < 0 || wf_source_claim(&l->source, WF_READ, &word) < 0)
-        return;
+        return -1;
     close(sv->spare);
-    int fd = accept(wf_load_rlx(&l->source.fd), NULL, NULL);
-    if (fd >= 0)
-        close(fd);
+    int fd = accept4(wf_load_rlx(&l->source.fd), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     sv->spare = open_spare();
     wf_source_release(&l->source, WF_READ, false, word);
+    if (fd < 0 || sv->spare >= 0)
+        return fd;
+    close(fd);
+    sv->spare = open_spare();
+    return -1;
+}
+
+static int serve_stream(server *sv, weft_stream *s)
+{
+    if (sv->options.nagle)
+        wf_tcp_set_nagle(weft_stream_fd(s), true);
+    int err = start(sv, s);
+    if (err < 0)
+        weft_close(s);
+    return err;
 }
 
 static int ride_out(server *sv, weft_listener *l, int err)
@@ -235,7 +249,10 @@ static int ride_out(server *sv, weft_listener *l, int err)
         return 0;
     if (!out_of_something(err))
         return err;
-    turn_one_away(sv, l);
+    int fd = accept_on_spare(sv, l);
+    weft_stream *s = fd >= 0 ? wf_tcp_accepted(l->source.sources, fd) : NULL;
+    if (s && serve_stream(sv, s) == 0)
+        return 0;
     return weft_sleep(PAUSE);
 }
 
@@ -247,14 +264,7 @@ static int accept_one(server *sv, weft_listener *l)
     if (err < 0)
         return err;
     err = weft_accept(&s, l);
-    if (err == 0) {
-        if (sv->options.nagle)
-            wf_tcp_set_nagle(weft_stream_fd(s), true);
-        err = start(sv, s);
-        if (err < 0)
-            weft_close(s);
-    }
-    return err;
+    return err < 0 ? err : serve_stream(sv, s);
 }
 
 /* Interruptions are told apart from errors of the same number by asking for them. */

@@ -21,6 +21,9 @@ wf_sources *wf_sources_here(void);
 /* A stream on @fd, which it owns from now on; NULL: out of memory, @fd untouched. */
 weft_stream *wf_stream_open(wf_sources *all, int fd, bool ready);
 
+/* A stream on a connection just accepted, which it owns; NULL: out of memory, and @fd is closed. */
+weft_stream *wf_tcp_accepted(wf_sources *all, int fd);
+
 /* Returns 0 or a negative code. */
 int wf_tcp_set_nagle(int fd, bool nagle);
 

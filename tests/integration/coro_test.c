@@ -1,10 +1,9 @@
 /* coro_test.c - coroutines without a scheduler: who runs, who waits, what crosses, and every way it ends. */
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
+#include <support/process.h>
+#include <support/task_support.h>
 #include <support/test.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #include <weft/coro.h>
 #include <weft/diag.h>
 #include <weft/future.h>
@@ -13,23 +12,6 @@
 #include <weft/time.h>
 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
-
-#define PATIENCE (60 * WEFT_SEC)
-
-#define EVENTUALLY(condition)                                             \
-    do {                                                                  \
-        int64_t until_ = weft_now() + PATIENCE;                           \
-        while (!(condition)) {                                            \
-            cr_assert(weft_now() < until_, "it never came: " #condition); \
-            weft_sleep(WEFT_MS / 4);                                      \
-        }                                                                 \
-    } while (0)
-
-static void run(unsigned workers, weft_fn root, void *arg)
-{
-    weft_options options = {.workers = workers};
-    cr_assert_eq(weft_run_with(&options, root, arg, NULL), 0);
-}
 
 static weft_coro *make(weft_fn fn, void *arg)
 {
@@ -749,12 +731,6 @@ WF_TEST_WORKERS(coro, a_body_is_part_of_the_task_that_resumes_it) { run(workers,
 
 /* ---- awaits in a body --------------------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) long thread_id(void)
-{
-    __asm__ volatile("" ::: "memory");
-    return syscall(SYS_gettid);
-}
-
 static atomic_int migrations;
 
 static void *await_often(void *arg)
@@ -960,14 +936,7 @@ static void *generate_on_my_thread(void *arg)
     return NULL;
 }
 
-Test(coro, many_threads_without_a_runtime)
-{
-    pthread_t threads[6];
-    for (int i = 0; i < 6; i++)
-        cr_assert_eq(pthread_create(&threads[i], NULL, generate_on_my_thread, NULL), 0);
-    for (int i = 0; i < 6; i++)
-        pthread_join(threads[i], NULL);
-}
+Test(coro, many_threads_without_a_runtime) { in_threads(6, generate_on_my_thread, NULL); }
 
 static void *stacks_root(void *arg)
 {

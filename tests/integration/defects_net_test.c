@@ -1,71 +1,19 @@
 /* defects_net_test.c - the defects of weft's models that show on sockets, each by its number in the project's list. */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <support/net_support.h>
+#include <support/process.h>
 #include <support/test.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <weft.h>
 
-#define PATIENCE (60 * WEFT_SEC)
-
 /* ---- helpers -------------------------------------------------------------------------------------------------- */
-
-static void *nothing(void *arg) { return arg; }
-
-static int open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    cr_assert_not_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
-/* As the root strand of a runtime that leaves no descriptor behind. The first runtime of a process makes what stays. */
-static void run(unsigned workers, weft_fn fn, void *arg)
-{
-    weft_options o = WEFT_OPTIONS_INIT;
-    o.workers = workers;
-    cr_assert_eq(weft_run_with(&o, nothing, NULL, NULL), 0);
-    int before = open_fds();
-    cr_assert_eq(weft_run_with(&o, fn, arg, NULL), 0);
-    cr_assert_eq(open_fds(), before);
-}
-
-static weft_runtime *runtime(unsigned workers)
-{
-    weft_options o = WEFT_OPTIONS_INIT;
-    weft_runtime *rt;
-    o.workers = workers;
-    cr_assert_eq(weft_runtime_create(&rt, &o), 0);
-    return rt;
-}
-
-static void await_idle(weft_task *task)
-{
-    int64_t deadline = weft_now() + PATIENCE;
-    while (weft_task_state(task) != WEFT_TASK_IDLE) {
-        cr_assert_lt(weft_now(), deadline, "it never waits; it is %s", weft_task_state_name(weft_task_state(task)));
-        weft_yield();
-    }
-}
-
-static weft_task *start(weft_fn fn, void *arg)
-{
-    weft_task *task;
-    cr_assert_eq(weft_spawn(&task, fn, arg), 0);
-    return task;
-}
 
 static weft_task *start_pinned(weft_fn fn, void *arg)
 {
@@ -74,41 +22,6 @@ static weft_task *start_pinned(weft_fn fn, void *arg)
     o.pinned = 1;
     cr_assert_eq(weft_spawn_with(&task, &o, fn, arg), 0);
     return task;
-}
-
-static void join(weft_task *task) { cr_assert_eq(weft_join(task, NULL), 0); }
-
-static weft_listener *listen_any(char text[WEFT_ADDR_TEXT])
-{
-    weft_listener *l;
-    weft_addr addr;
-    cr_assert_eq(weft_tcp_listen(&l, "127.0.0.1:0", NULL), 0);
-    cr_assert_eq(weft_listener_addr(l, &addr), 0);
-    weft_addr_format(&addr, text, WEFT_ADDR_TEXT);
-    return l;
-}
-
-static void pair(weft_stream **a, weft_stream **b)
-{
-    char text[WEFT_ADDR_TEXT];
-    weft_listener *l = listen_any(text);
-    cr_assert_eq(weft_tcp_connect(a, text, NULL), 0);
-    cr_assert_eq(weft_accept(b, l), 0);
-    weft_listener_close(l);
-}
-
-static void shrink(weft_stream *s)
-{
-    int size = 16 * 1024;
-    cr_assert_eq(setsockopt(weft_stream_fd(s), SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
-    cr_assert_eq(setsockopt(weft_stream_fd(s), SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
-}
-
-/* Closing it then resets the connection, which also leaves no port in TIME_WAIT. */
-static void reset_on_close(weft_stream *s)
-{
-    struct linger l = {.l_onoff = 1, .l_linger = 0};
-    cr_assert_eq(setsockopt(weft_stream_fd(s), SOL_SOCKET, SO_LINGER, &l, sizeof l), 0);
 }
 
 /* An ordinary blocking socket. */
@@ -129,37 +42,6 @@ static int by_value(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
-}
-
-typedef struct waiter {
-    weft_stream *stream;
-    weft_listener *listener;
-    ssize_t result;
-    char got[8];
-} waiter;
-
-static void *wait_read(void *arg)
-{
-    waiter *w = arg;
-    w->result = weft_read(w->stream, w->got, sizeof w->got);
-    return NULL;
-}
-
-static void *wait_write(void *arg)
-{
-    waiter *w = arg;
-    size_t size = 16 << 20;
-    char *bytes = calloc(1, size);
-    w->result = weft_write(w->stream, bytes, size);
-    free(bytes);
-    return NULL;
-}
-
-static void *wait_accept(void *arg)
-{
-    waiter *w = arg;
-    w->result = weft_accept(&w->stream, w->listener);
-    return NULL;
 }
 
 /* ---- d08: wakes from other threads ------------------------------------------------------------------------------ */
@@ -245,8 +127,6 @@ typedef struct member {
     weft_stream *stream;
     crowd *all;
 } member;
-
-static long __attribute__((noinline)) thread_id(void) { return syscall(SYS_gettid); }
 
 static void *migrating_echo(void *arg)
 {

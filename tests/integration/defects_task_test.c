@@ -2,11 +2,11 @@
  *
  * One test, or a few, for each defect, named by its number in the list of defects. What a defect did is said at its test. */
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <support/process.h>
+#include <support/task_support.h>
 #include <support/test.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,35 +17,6 @@
 #include <weft/time.h>
 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
-
-#define PATIENCE (60 * WEFT_SEC)
-
-#define EVENTUALLY(condition)                                             \
-    do {                                                                  \
-        int64_t until_ = weft_now() + PATIENCE;                           \
-        while (!(condition)) {                                            \
-            cr_assert(weft_now() < until_, "it never came: " #condition); \
-            weft_sleep(WEFT_MS / 4);                                      \
-        }                                                                 \
-    } while (0)
-
-/* For ordinary threads, and for strands that must keep their worker. */
-#define SPIN_UNTIL(condition)                                             \
-    do {                                                                  \
-        int64_t until_ = weft_now() + PATIENCE;                           \
-        while (!(condition)) {                                            \
-            cr_assert(weft_now() < until_, "it never came: " #condition); \
-            sched_yield();                                                \
-        }                                                                 \
-    } while (0)
-
-static void run(unsigned workers, weft_fn root, void *arg)
-{
-    weft_options options = {.workers = workers};
-    cr_assert_eq(weft_run_with(&options, root, arg, NULL), 0);
-}
-
-static void *echo(void *arg) { return arg; }
 
 static void *wait_for_ever(void *arg)
 {
@@ -1061,12 +1032,8 @@ WF_TEST_WORKERS(defects, d23_two_threads_that_push_at_once_are_both_answered)
     enum { THREADS = 3 };
     weft_options options = {.workers = workers};
     pushers p = {.rounds = wf_test_scale(workers == 1 ? 20000 : 3000), .threads = THREADS};
-    pthread_t threads[THREADS];
     cr_assert_eq(weft_runtime_create(&p.rt, &options), 0);
-    for (int i = 0; i < THREADS; i++)
-        cr_assert_eq(pthread_create(&threads[i], NULL, push_together, &p), 0);
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
+    in_threads(THREADS, push_together, &p);
     cr_assert_eq(weft_runtime_destroy(p.rt), 0);
 }
 
@@ -1233,12 +1200,6 @@ WF_TEST_WORKERS(defects, d31_signals_do_what_the_program_says)
 }
 
 /* ---- d36: addresses of thread-locals, cached across a switch, were used on another thread -------------------------------- */
-
-static __attribute__((noinline)) long thread_id(void)
-{
-    __asm__ volatile("" ::: "memory");
-    return syscall(SYS_gettid);
-}
 
 static atomic_int migrations;
 static const weft_local identity = WEFT_LOCAL_INIT(NULL, 0);

@@ -1,99 +1,19 @@
 /* net_test.c - TCP as a user sees it: connect, accept, read, write, half-close, close and abort, from strands, stackless tasks and
  * ordinary threads. Everything is on 127.0.0.1, and every test ends with as many descriptors as it began with. */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <support/net_support.h>
+#include <support/process.h>
 #include <support/test.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include <weft.h>
 
-#define PATIENCE (60 * WEFT_SEC)
-
 /* ---- helpers -------------------------------------------------------------------------------------------------- */
-
-static void *nothing(void *arg) { return arg; }
-
-static int open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    cr_assert_not_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
-/* As the root strand of a runtime that leaves no descriptor behind. The first runtime of a process makes what stays. */
-static void run(unsigned workers, weft_fn fn, void *arg)
-{
-    weft_options o = WEFT_OPTIONS_INIT;
-    o.workers = workers;
-    cr_assert_eq(weft_run_with(&o, nothing, NULL, NULL), 0);
-    int before = open_fds();
-    cr_assert_eq(weft_run_with(&o, fn, arg, NULL), 0);
-    cr_assert_eq(open_fds(), before);
-}
-
-/* Until @task waits for something: it is idle and stays so while nobody gives it a reason. */
-static void await_idle(weft_task *task)
-{
-    int64_t deadline = weft_now() + PATIENCE;
-    while (weft_task_state(task) != WEFT_TASK_IDLE) {
-        cr_assert_lt(weft_now(), deadline, "it never waits; it is %s", weft_task_state_name(weft_task_state(task)));
-        weft_yield();
-    }
-}
-
-static weft_task *start(weft_fn fn, void *arg)
-{
-    weft_task *task;
-    cr_assert_eq(weft_spawn(&task, fn, arg), 0);
-    return task;
-}
-
-static void join(weft_task *task) { cr_assert_eq(weft_join(task, NULL), 0); }
-
-static weft_listener *listen_any(char text[WEFT_ADDR_TEXT])
-{
-    weft_listener *l;
-    weft_addr addr;
-    cr_assert_eq(weft_tcp_listen(&l, "127.0.0.1:0", NULL), 0);
-    cr_assert_eq(weft_listener_addr(l, &addr), 0);
-    cr_assert_neq(weft_addr_port(&addr), 0);
-    weft_addr_format(&addr, text, WEFT_ADDR_TEXT);
-    return l;
-}
-
-/* Two ends of one connection. */
-static void pair(weft_stream **a, weft_stream **b)
-{
-    char text[WEFT_ADDR_TEXT];
-    weft_listener *l = listen_any(text);
-    cr_assert_eq(weft_tcp_connect(a, text, NULL), 0);
-    cr_assert_eq(weft_accept(b, l), 0);
-    weft_listener_close(l);
-}
-
-/* So that little is enough to make a writer wait. */
-static void shrink(weft_stream *s)
-{
-    int size = 16 * 1024;
-    cr_assert_eq(setsockopt(weft_stream_fd(s), SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
-    cr_assert_eq(setsockopt(weft_stream_fd(s), SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
-}
-
-/* Closing it then resets the connection. */
-static void reset_on_close(weft_stream *s)
-{
-    struct linger l = {.l_onoff = 1, .l_linger = 0};
-    cr_assert_eq(setsockopt(weft_stream_fd(s), SOL_SOCKET, SO_LINGER, &l, sizeof l), 0);
-}
 
 static unsigned char pattern(size_t at, unsigned key) { return (unsigned char)(at * 7 + (at >> 8) * 13 + key * 31); }
 
@@ -269,38 +189,6 @@ static void *gone(void *arg)
 WF_TEST_WORKERS(net, a_reset_by_the_peer_is_told_and_raises_no_signal) { run(workers, gone, NULL); }
 
 /* ---- one at a time -------------------------------------------------------------------------------------------- */
-
-typedef struct waiter {
-    weft_stream *stream;
-    weft_listener *listener;
-    ssize_t result;
-    char got[8];
-} waiter;
-
-static void *wait_read(void *arg)
-{
-    waiter *w = arg;
-    w->result = weft_read(w->stream, w->got, sizeof w->got);
-    return NULL;
-}
-
-/* 16 MiB: more than the buffers of both ends together, which were shrunk. */
-static void *wait_write(void *arg)
-{
-    waiter *w = arg;
-    size_t size = 16 << 20;
-    char *bytes = calloc(1, size);
-    w->result = weft_write(w->stream, bytes, size);
-    free(bytes);
-    return NULL;
-}
-
-static void *wait_accept(void *arg)
-{
-    waiter *w = arg;
-    w->result = weft_accept(&w->stream, w->listener);
-    return NULL;
-}
 
 static void *seconds_are_busy(void *arg)
 {
@@ -1010,15 +898,6 @@ static void *thread_reader(void *arg)
     o->result = weft_read(o->stream, &c, 1);
     cr_assert_eq(weft_runtime_leave(), 0);
     return NULL;
-}
-
-static weft_runtime *runtime(unsigned workers)
-{
-    weft_options o = WEFT_OPTIONS_INIT;
-    weft_runtime *rt;
-    o.workers = workers;
-    cr_assert_eq(weft_runtime_create(&rt, &o), 0);
-    return rt;
 }
 
 WF_TEST_WORKERS(net, ordinary_threads_accept_connect_read_and_write)

@@ -1,8 +1,9 @@
 /* runtime_test.c - starting runtimes, the doors into them, and that nothing is left behind when they end. */
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <support/process.h>
+#include <support/task_support.h>
 #include <support/test.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -14,19 +15,6 @@
 #include <weft/time.h>
 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
-
-#define PATIENCE (60 * WEFT_SEC)
-
-#define EVENTUALLY(condition)                                             \
-    do {                                                                  \
-        int64_t until_ = weft_now() + PATIENCE;                           \
-        while (!(condition)) {                                            \
-            cr_assert(weft_now() < until_, "it never came: " #condition); \
-            weft_sleep(WEFT_MS / 4);                                      \
-        }                                                                 \
-    } while (0)
-
-static void *echo(void *arg) { return arg; }
 
 static void *wait_for_ever(void *arg)
 {
@@ -43,20 +31,6 @@ static weft_runtime *create(unsigned workers)
     cr_assert_eq(weft_runtime_create(&rt, &options), 0);
     return rt;
 }
-
-static unsigned entries(const char *folder)
-{
-    unsigned n = 0;
-    DIR *dir = opendir(folder);
-    cr_assert_not_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
-static unsigned open_fds(void) { return entries("/proc/self/fd"); }
-static unsigned threads(void) { return entries("/proc/self/task"); }
 
 /* ---- weft_run ------------------------------------------------------------------------------------------------ */
 

@@ -1,11 +1,11 @@
 /* serve_test.c - weft_serve as a user sees it. The clients are plain sockets on the test's own thread: what they find is the
  * server's doing. Every server ends without a descriptor left. */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <support/load_client.h>
+#include <support/process.h>
 #include <support/test.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -27,17 +27,6 @@ typedef struct server {
     atomic_uint began, ended, now, most, met, panicked; /* handlers; met: were told ECANCELED */
     int fds, own; /* descriptors before it began; the test's own that are still open when it ends */
 } server;
-
-static int open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    cr_assert_not_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 static void *serve(void *arg)
 {

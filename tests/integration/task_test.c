@@ -3,6 +3,7 @@
  * Where an order of events matters, one worker makes it certain, or a pinned task: it cannot start before its spawner waits. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <support/task_support.h>
 #include <support/test.h>
 #include <weft/future.h>
 #include <weft/runtime.h>
@@ -10,23 +11,6 @@
 #include <weft/time.h>
 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
-
-#define PATIENCE (60 * WEFT_SEC)
-
-#define EVENTUALLY(condition)                                             \
-    do {                                                                  \
-        int64_t until_ = weft_now() + PATIENCE;                           \
-        while (!(condition)) {                                            \
-            cr_assert(weft_now() < until_, "it never came: " #condition); \
-            weft_sleep(WEFT_MS / 4);                                      \
-        }                                                                 \
-    } while (0)
-
-static void run(unsigned workers, weft_fn root, void *arg)
-{
-    weft_options options = {.workers = workers};
-    cr_assert_eq(weft_run_with(&options, root, arg, NULL), 0);
-}
 
 static void count(void *counter) { atomic_fetch_add((atomic_int *)counter, 1); }
 
@@ -38,8 +22,6 @@ static void *wait_for_ever(void *arg)
         *(int *)arg = code;
     return NULL;
 }
-
-static void *echo(void *arg) { return arg; }
 
 static void *count_up(void *counter)
 {
@@ -375,12 +357,8 @@ WF_TEST_WORKERS(task, ordinary_threads_spawn_and_join)
     enum { THREADS = 4 };
     weft_options options = {.workers = workers};
     outsider o = {.rounds = wf_test_scale(2000)};
-    pthread_t threads[THREADS];
     cr_assert_eq(weft_runtime_create(&o.rt, &options), 0);
-    for (int i = 0; i < THREADS; i++)
-        cr_assert_eq(pthread_create(&threads[i], NULL, join_many_from_outside, &o), 0);
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
+    in_threads(THREADS, join_many_from_outside, &o);
     cr_assert_eq(weft_runtime_destroy(o.rt), 0);
 }
 
@@ -395,16 +373,12 @@ WF_TEST_WORKERS(task, ordinary_threads_abort_one_task_at_once)
     enum { THREADS = 4 };
     weft_options options = {.workers = workers};
     weft_runtime *rt;
-    pthread_t threads[THREADS];
     cr_assert_eq(weft_runtime_create(&rt, &options), 0);
     for (size_t round = 0; round < wf_test_scale(200); round++) {
         weft_task *task;
         int code = 1;
         cr_assert_eq(weft_spawn_on(rt, &task, wait_for_ever, &code), 0);
-        for (int i = 0; i < THREADS; i++)
-            cr_assert_eq(pthread_create(&threads[i], NULL, abort_it, task), 0);
-        for (int i = 0; i < THREADS; i++)
-            pthread_join(threads[i], NULL);
+        in_threads(THREADS, abort_it, task);
         cr_assert_eq(weft_wait(task), 0);
         cr_assert_eq(weft_task_state(task), WEFT_TASK_CANCELLED);
         cr_assert_eq(weft_join(task, NULL), WEFT_EABORTED);
@@ -1747,12 +1721,8 @@ Test(task, a_pool_is_claimed_from_many_threads_at_once)
 {
     enum { THREADS = 4, PLACES = 3 };
     weft_task_pool *pool;
-    pthread_t threads[THREADS];
     cr_assert_eq(weft_task_pool_create(&pool, PLACES, sizeof(int)), 0);
-    for (int i = 0; i < THREADS; i++)
-        cr_assert_eq(pthread_create(&threads[i], NULL, claim_and_return, pool), 0);
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
+    in_threads(THREADS, claim_and_return, pool);
     cr_assert_eq(weft_task_pool_available(pool), PLACES);
     cr_assert_eq(weft_task_pool_free(pool), 0);
 }

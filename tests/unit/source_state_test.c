@@ -1,6 +1,7 @@
 /* source_state_test.c - the word of a readiness source: each cell of its table, the rule of the tick, then every interleaving
  * of operators, the kernel, a closer and an aborter. */
 #include <reactor/source_state.h>
+#include <support/explore.h>
 #include <support/test.h>
 
 #define GENERATION(g) ((uint64_t)(g) << WF_SRC_GENERATION_SHIFT)
@@ -449,23 +450,6 @@ typedef struct model { /* no padding: its bytes are its identity */
 } model;
 _Static_assert(sizeof(model) == 16 + 3 * THREADS + 17 && sizeof(model) % 8 == 0, "no padding, whole words");
 
-static struct {
-    uint8_t thread, at, choice;
-} path[200];
-static int depth;
-static size_t states;
-
-static const char *path_text(void)
-{
-    static char text[sizeof path / sizeof *path * 12 + 100];
-    int n = 0;
-    for (int i = 0; i < depth; i++)
-        n += snprintf(text + n, sizeof text - (size_t)n, " %d:%d.%d", path[i].thread, path[i].at, path[i].choice);
-    return text;
-}
-
-#define EXPECT(condition) cr_assert(condition, "path (thread:at.choice):%s", path_text())
-
 /* Only the kernel's late events look at a place that is nobody's. */
 static wf_a64 *word_of(model *m)
 {
@@ -684,73 +668,21 @@ static void check_at_rest(const model *m, bool closes)
         EXPECT(m->at[READER] == END && (m->bytes == 0 || m->word.v & WF_SRC_RRDY)); /* nor readiness for the next */
 }
 
-/* ---- the visited states, by fingerprint ---- */
-
-static uint64_t *visited; /* open addressing; 0: empty */
-static size_t visited_size;
-
-static uint64_t fingerprint(const model *m)
-{
-    const unsigned char *bytes = (const unsigned char *)m;
-    uint64_t h = 0x9e3779b97f4a7c15;
-    for (size_t i = 0; i < sizeof *m / 8; i++) {
-        uint64_t x;
-        memcpy(&x, bytes + i * 8, 8);
-        h = (h ^ x) * 0xff51afd7ed558ccd;
-        h ^= h >> 32;
-    }
-    return h ? h : 1;
-}
-
-static void grow_visited(void)
-{
-    uint64_t *old = visited;
-    size_t old_size = visited_size;
-    visited_size = old_size ? old_size * 2 : 1 << 16;
-    visited = calloc(visited_size, sizeof *visited);
-    cr_assert_not_null(visited);
-    for (size_t i = 0; i < old_size; i++) {
-        size_t j = old[i] & (visited_size - 1);
-        while (old[i] && visited[j])
-            j = (j + 1) & (visited_size - 1);
-        if (old[i])
-            visited[j] = old[i];
-    }
-    free(old);
-}
-
-static bool visit_first(const model *m)
-{
-    if (states * 2 >= visited_size)
-        grow_visited();
-    uint64_t h = fingerprint(m);
-    size_t i = h & (visited_size - 1);
-    for (; visited[i]; i = (i + 1) & (visited_size - 1))
-        if (visited[i] == h)
-            return false;
-    visited[i] = h;
-    states++;
-    return true;
-}
-
 static void explore(const model *m, bool closes)
 {
-    if (!visit_first(m))
+    if (!visit_first(m, sizeof *m))
         return;
     check_always(m);
     bool rest = true;
     for (int thread = 0; thread < THREADS; thread++)
         for (int choice = 0; choice < CHOICES; choice++) {
             model next = *m;
-            cr_assert_lt(depth, (int)(sizeof path / sizeof *path));
-            path[depth].thread = (uint8_t)thread;
-            path[depth].at = m->at[thread];
-            path[depth++].choice = (uint8_t)choice;
+            go_down(thread, m->at[thread], choice);
             if (step(&next, thread, choice)) {
                 rest = false;
                 explore(&next, closes);
             }
-            depth--;
+            go_up();
         }
     if (rest)
         check_at_rest(m, closes);
@@ -760,9 +692,7 @@ static void explore_from(const model *m, bool closes)
 {
     states = 0;
     explore(m, closes);
-    free(visited);
-    visited = NULL;
-    visited_size = 0;
+    forget_visited();
     cr_assert_gt(states, 100u, "%zu states", states);
 }
 

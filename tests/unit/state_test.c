@@ -5,6 +5,7 @@
 #include <runtime/state.h>
 #include <pthread.h>
 #include <sched.h>
+#include <support/explore.h>
 #include <support/test.h>
 
 enum { FLAGS = 0xffff };
@@ -525,25 +526,7 @@ typedef struct model { /* no padding: its bytes are its identity */
     uint8_t joiner, joiner_woken; /* the waker stands in the task; it was woken */
     uint8_t rest[5];
 } model;
-_Static_assert(sizeof(model) == 8 + THREADS + 17, "no padding");
-
-/* The path to the state that is looked at, for the message. */
-static struct {
-    uint8_t thread, at, choice;
-} path[200];
-static int depth;
-static size_t states;
-
-static const char *path_text(void)
-{
-    static char text[sizeof path / sizeof *path * 12 + 100];
-    int n = 0;
-    for (int i = 0; i < depth; i++)
-        n += snprintf(text + n, sizeof text - (size_t)n, " %d:%d.%d", path[i].thread, path[i].at, path[i].choice);
-    return text;
-}
-
-#define EXPECT(condition) cr_assert(condition, "path (thread:at.choice):%s", path_text())
+_Static_assert(sizeof(model) == 8 + THREADS + 17 && sizeof(model) % 8 == 0, "no padding, whole words");
 
 static wf_a64 *word_of(model *m)
 {
@@ -801,75 +784,22 @@ static void check_at_rest(const model *m)
     EXPECT(m->bodies == 0 && m->outputs == 0 && (waits || m->at[OWNER] == END));
 }
 
-/* ---- the visited states, by fingerprint ---- */
-
-static uint64_t *visited; /* open addressing; 0: empty */
-static size_t visited_size;
-
-static uint64_t fingerprint(const model *m)
-{
-    const unsigned char *bytes = (const unsigned char *)m;
-    uint64_t h = 0x9e3779b97f4a7c15;
-    for (size_t i = 0; i < sizeof *m / 8; i++) {
-        uint64_t x;
-        memcpy(&x, bytes + i * 8, 8);
-        h = (h ^ x) * 0xff51afd7ed558ccd;
-        h ^= h >> 32;
-    }
-    return h ? h : 1;
-}
-_Static_assert(sizeof(model) % 8 == 0, "whole words");
-
-static void grow_visited(void)
-{
-    uint64_t *old = visited;
-    size_t old_size = visited_size;
-    visited_size = old_size ? old_size * 2 : 1 << 16;
-    visited = calloc(visited_size, sizeof *visited);
-    cr_assert_not_null(visited);
-    for (size_t i = 0; i < old_size; i++) {
-        size_t j = old[i] & (visited_size - 1);
-        while (old[i] && visited[j])
-            j = (j + 1) & (visited_size - 1);
-        if (old[i])
-            visited[j] = old[i];
-    }
-    free(old);
-}
-
-static bool visit_first(const model *m)
-{
-    if (states * 2 >= visited_size)
-        grow_visited();
-    uint64_t h = fingerprint(m);
-    size_t i = h & (visited_size - 1);
-    for (; visited[i]; i = (i + 1) & (visited_size - 1))
-        if (visited[i] == h)
-            return false;
-    visited[i] = h;
-    states++;
-    return true;
-}
-
 static void explore(const model *m)
 {
-    if (!visit_first(m))
+    if (!visit_first(m, sizeof *m))
         return;
     check_always(m);
     bool rest = true;
     for (int thread = 0; thread < THREADS; thread++)
         for (int choice = 0; choice < CHOICES; choice++) {
             model next = *m;
-            cr_assert_lt(depth, (int)(sizeof path / sizeof *path));
-            path[depth].thread = (uint8_t)thread;
-            path[depth].at = m->at[thread];
-            path[depth++].choice = (uint8_t)choice;
+            go_down(thread, m->at[thread], choice);
             if (step(&next, thread, choice)) {
                 if (thread != OWNER || m->at[OWNER] != OWNER_WAIT || choice == 0)
                     rest = false; /* that the owner could give up is no excuse for not waking it */
                 explore(&next);
             }
-            depth--;
+            go_up();
         }
     if (rest)
         check_at_rest(m);
@@ -895,9 +825,7 @@ static void explore_from(bool born_idle, unsigned threads)
         m.queued = 1;
     states = 0;
     explore(&m);
-    free(visited);
-    visited = NULL;
-    visited_size = 0;
+    forget_visited();
 }
 
 static unsigned with(int a, int b, int c) { return (a ? 1u << a : 0) | (b ? 1u << b : 0) | (c ? 1u << c : 0); }
