@@ -1,8 +1,9 @@
 /* clock.c - the monotonic clock. */
+#include <base/clock.h>
 #include <time.h>
 #include <weft/base.h>
 
-int64_t weft_now(void)
+int64_t wf_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -1,8 +1,11 @@
-/* clock.h - a cheap reading of time, to decide whether the dear one is worth it. */
+/* clock.h - the real time, and a cheap reading of time to decide whether the dear one is worth it. */
 #ifndef WF_CLOCK_H
 #define WF_CLOCK_H
 
 #include <stdint.h>
+
+/* Nanoseconds on the monotonic clock, also where weft_now() is virtual: for the scheduler's own decisions. */
+int64_t wf_now(void);
 
 /* Ticks of some counter that never runs backwards on one thread for long; 0 where there is none. */
 static inline uint64_t wf_cycles(void)

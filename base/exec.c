@@ -4,7 +4,9 @@
  * outlive the thread. Strands bring their own (runtime/strand.c). This file takes no part in link-time optimization: its
  * accessors must stay calls. */
 #include <base/alloc.h>
+#include <base/clock.h>
 #include <base/exec.h>
+#include <base/scope.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -18,6 +20,7 @@ static WF_THREAD_LOCAL wf_exec *current;
 
 typedef struct parker {
     wf_exec exec;
+    wf_body body;
     wf_a32 refs; /* the thread's and each waker's */
     pthread_mutex_t lock;
     pthread_cond_t woken;
@@ -69,6 +72,8 @@ static const weft_waker_ops parker_waker_ops = {
 static void parker_suspend(wf_exec *self, int64_t deadline)
 {
     parker *p = wf_container(self, parker, exec);
+    deadline = wf_scopes_nearest(self->body, WF_MIN(deadline, self->wake_by));
+    self->wake_by = WEFT_FOREVER;
     struct timespec until = {.tv_sec = deadline / WEFT_SEC, .tv_nsec = deadline % WEFT_SEC};
     int cancel_state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
@@ -87,8 +92,8 @@ static void parker_suspend(wf_exec *self, int64_t deadline)
 
 static int parker_interruption(wf_exec *self)
 {
-    (void)self;
-    return 0;
+    bool any;
+    return wf_scopes_entered(self->body) ? wf_scopes_look(self, &any) : 0;
 }
 
 static int parker_yield(wf_exec *self)
@@ -101,8 +106,11 @@ static const wf_exec_ops parker_ops = {.suspend = parker_suspend, .interruption 
 
 static void parker_thread_ends(void *arg)
 {
+    parker *p = arg;
+    wf_scopes_detach(&p->body);
+    wf_dependents_forget(&p->body);
     current = NULL;
-    parker_unref(arg);
+    parker_unref(p);
 }
 
 static void parker_key_create(void) { parker_key_made = pthread_key_create(&parker_key, parker_thread_ends) == 0; }
@@ -122,6 +130,8 @@ static wf_exec *parker_create(void)
     pthread_condattr_destroy(&attributes);
     p->exec.ops = &parker_ops;
     p->exec.budget = WF_BUDGET;
+    p->exec.body = &p->body;
+    p->exec.wake_by = WEFT_FOREVER;
     p->exec.cx = (weft_context){.waker = {&parker_waker_ops, p}, .exec = &p->exec};
     if (pthread_setspecific(parker_key, p) != 0) {
         parker_unref(p);
@@ -154,6 +164,14 @@ WF_NOINLINE wf_exec *wf_exec_set(wf_exec *exec)
     return before;
 }
 
+/* ---- the time ----------------------------------------------------------------------------------------------- */
+
+int64_t weft_now(void)
+{
+    const wf_exec *exec = wf_exec_peek();
+    return wf_likely(!exec || !exec->clock) ? wf_now() : wf_load_rlx(exec->clock);
+}
+
 /* ---- awaiting ----------------------------------------------------------------------------------------------- */
 
 int wf_await_entry(wf_exec **out)
@@ -180,6 +198,7 @@ ssize_t wf_await_shielded(const wf_op_ops *ops, void *op)
         ssize_t result = ops->poll(op, &exec->cx);
         if (result != WEFT_PENDING)
             return result;
+        exec->ops->interruption(exec); /* for what depends on a scope that fires meanwhile */
         exec->ops->suspend(exec, WEFT_FOREVER);
     }
 }

@@ -9,19 +9,28 @@
 #define WF_EXEC_H
 
 #include <base/atomic.h>
+#include <base/lock.h>
 #include <weft/future.h>
+#include <weft/scope.h>
 #include <weft/task.h>
 
 struct wf_exec;
+struct wf_timers;
 
-/* One function on one stack: a strand's, a coroutine's, or a worker's loop. A coroutine's runs inside that of its resumer. */
+/* One function on one stack: a strand's, a coroutine's, a worker's loop, an ordinary thread's. A coroutine's runs inside that of its
+ * resumer. What code has entered and not left belongs to its body. */
 typedef struct wf_body {
-    struct wf_body *outer; /* who resumed it, while it runs; NULL: a bare thread, or nobody */
-    struct wf_ctx *ctx;    /* where its stack is left */
-    struct wf_stack *stack; /* the pooled stack that it runs on; NULL for a worker's loop, which can neither defer nor shield */
+    struct wf_body *outer;   /* who resumed it, while it runs; NULL: nobody */
+    struct wf_ctx *ctx;      /* where its stack is left; NULL: an ordinary thread's, which is no context by itself */
+    struct wf_stack *stack;  /* the pooled stack that it runs on; NULL for loops and threads, which cannot defer */
     struct weft_coro *coro;  /* the coroutine that it is, or NULL */
     struct wf_defer *defers; /* newest first */
     uint32_t shields;        /* weft_shield_enter()s that it has not left */
+    wf_spin lock;
+    bool shared;                     /* dependents were made: others may still be about to unlock */
+    weft_scope *scopes;              /* innermost first: see scope.h */
+    struct wf_binding *bindings;     /* newest first */
+    struct wf_dependent *dependents; /* under lock: newest first */
 } wf_body;
 
 struct weft_context {
@@ -32,8 +41,10 @@ struct weft_context {
 typedef struct wf_exec_ops {
     /* Wait until woken or until @deadline on weft_now()'s clock; may return for no reason. NULL: this context must not wait. */
     void (*suspend)(struct wf_exec *self, int64_t deadline);
-    /* What an await must report instead of waiting: 0 or a negative code. */
+    /* What an await must report instead of waiting: 0, or a negative code with exec->cause set for wf_meet(). */
     int (*interruption)(struct wf_exec *self);
+    /* A scope of it has fired: let its next await look. Any thread that keeps it alive. NULL: its awaits always look. */
+    void (*mark)(struct wf_exec *self);
     /* Let others run, and stay runnable. Returns 0, so that callers can end with it. */
     int (*yield)(struct wf_exec *self);
     /* End this execution for the reason formatted; does not return. NULL: nobody could be told. */
@@ -47,10 +58,14 @@ typedef struct wf_exec {
     weft_task *task;          /* the task, or NULL outside one */
     weft_runtime *rt;         /* where it spawns and opens sockets, or NULL */
     struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */
+    struct wf_timers *timers; /* where futures that it polls arm theirs; NULL on an ordinary thread: see wake_by */
+    const wf_ai64 *clock;     /* what weft_now() says to it; NULL: the real time */
+    int64_t wake_by; /* an ordinary thread's: the earliest timer among the futures that it polled since it last waited */
+    weft_scope *cause;  /* of the last interruption; NULL: an abort */
     char *detail;       /* text of the last failure, WF_DETAIL_SIZE bytes once there was one; freed with the context */
     uint32_t budget;    /* operations left before it must let others run; unused on ordinary threads */
     uint32_t callbacks; /* > 0: inside a drop or the like, where nothing may wait and no task is current */
-    bool met_abort;     /* an await has returned WEFT_ECANCELED */
+    bool met_abort;     /* an await has returned WEFT_ECANCELED because of an abort */
 } wf_exec;
 
 enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
@@ -106,7 +121,11 @@ static inline void wf_spend(wf_exec *exec)
 /* An interruption is met only by the await that reports it: completion wins over it. */
 static inline int wf_meet(wf_exec *exec, int why)
 {
-    if (why == WEFT_ECANCELED)
+    if (wf_likely(why == 0))
+        return 0;
+    if (exec->cause)
+        exec->cause->received_ = 1;
+    else if (why == WEFT_ECANCELED)
         exec->met_abort = true;
     return why;
 }
@@ -131,8 +150,10 @@ static inline ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t de
     }
     for (;;) {
         why = exec->ops->interruption(exec);
-        if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline)
+        if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline) {
             why = WEFT_ETIMEDOUT;
+            exec->cause = NULL;
+        }
         if (wf_unlikely(why < 0))
             return wf_give_up(exec, ops, op, why);
         exec->ops->suspend(exec, deadline);

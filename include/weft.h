@@ -6,11 +6,15 @@
 #include <weft/coro.h>
 #include <weft/diag.h>
 #include <weft/future.h>
+#include <weft/group.h>
 #include <weft/io.h>
 #include <weft/net.h>
 #include <weft/os.h>
 #include <weft/runtime.h>
+#include <weft/scope.h>
+#include <weft/scoped.h>
 #include <weft/task.h>
 #include <weft/time.h>
+#include <weft/token.h>
 
 #endif

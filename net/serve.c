@@ -6,10 +6,10 @@
  *                  descriptors again, dropped at once, so that the backlog does not spin; then a pause
  *   aborted peer   ECONNABORTED and what else accept() reports of a connection that died in the queue: the next one
  *   interrupted    accepting stops; handlers may go on for drain_timeout; the rest is aborted; return when the last has ended */
-#include <base/list.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/tcp.h>
+#include <runtime/group.h>
 #include <runtime/runtime.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <weft/time.h>
+#include <weft/token.h>
 
 enum { PAUSE = 10 * 1000 * 1000 };
 
@@ -24,54 +25,25 @@ typedef struct server {
     weft_handler handler;
     void *arg;
     weft_serve_options options;
-    wf_mutex lock;
-    wf_list connections;     /* under lock */
-    size_t count;            /* under lock */
-    weft_atomic_waker fewer; /* a handler has ended */
-    int spare;               /* a descriptor in reserve, or -1 */
+    weft_group *connections;
+    int spare; /* a descriptor in reserve, or -1 */
 } server;
-
-typedef struct connection {
-    wf_node node; /* under the server's lock */
-    server *server;
-    weft_stream *stream;
-    weft_task *task;
-} connection;
 
 /* ---- one connection ------------------------------------------------------------------------------------------ */
 
-static size_t count(server *sv)
-{
-    wf_mutex_lock(&sv->lock);
-    size_t n = sv->count;
-    wf_mutex_unlock(&sv->lock);
-    return n;
-}
+typedef struct connection {
+    const server *server;
+    weft_stream *stream;
+} connection;
 
-/* The last touch of the server is the unlock of a count that is not the last: with the last one gone serve may return, so the
- * waker is taken under the lock and woken afterwards. */
-static void leave(connection *c)
-{
-    server *sv = c->server;
-    weft_waker waker;
-    wf_mutex_lock(&sv->lock);
-    wf_node_unlink(&c->node);
-    sv->count--;
-    weft_atomic_waker_take(&sv->fewer, &waker);
-    wf_mutex_unlock(&sv->lock);
-    weft_detach(c->task);
-    free(c);
-    weft_waker_wake(&waker);
-}
-
-/* As a deferred call: also after a panic. */
 static void hang_up(void *arg)
 {
     connection *c = arg;
     weft_close(c->stream);
-    leave(c);
+    free(c);
 }
 
+/* As a deferred call: also after a panic. */
 static void *serve_connection(void *arg)
 {
     connection *c = arg;
@@ -92,7 +64,6 @@ static void name_after_peer(weft_spawn_options *o, weft_stream *s, char *text, s
     o->name = text;
 }
 
-/* The task is aborted through its handle, which it gives up itself when it leaves the list. */
 static int start(server *sv, weft_stream *s)
 {
     char name[64];
@@ -105,81 +76,67 @@ static int start(server *sv, weft_stream *s)
                             .stack_size = wanted->stack_size,
                             .pinned = wanted->pinned,
                             .drop_result = wanted->drop_result,
-                            .drop_arg = hang_up};
+                            .drop_arg = hang_up,
+                            .group = sv->connections};
     name_after_peer(&o, s, name, sizeof name);
-    wf_mutex_lock(&sv->lock); /* it may end on another worker before the spawn has returned */
-    int err = weft_spawn_with(&c->task, &o, serve_connection, c);
-    if (err == 0) {
-        wf_list_push_back(&sv->connections, &c->node);
-        sv->count++;
-    }
-    wf_mutex_unlock(&sv->lock);
+    int err = weft_spawn_with(NULL, &o, serve_connection, c);
     if (err < 0)
         free(c);
     return err;
 }
 
-/* ---- waiting for handlers ------------------------------------------------------------------------------------ */
+/* ---- waiting for room ---------------------------------------------------------------------------------------- */
 
-typedef struct fewer_op {
-    server *server;
-    weft_listener *listener; /* watched too, for its being closed; or NULL */
-    size_t limit;            /* ready when there are fewer than this */
-} fewer_op;
+typedef struct room_op {
+    wf_group_op room;
+    weft_listener *listener; /* watched too, for its being closed */
+} room_op;
 
-static ssize_t fewer_poll(void *arg, weft_context *cx)
+static ssize_t room_poll(void *arg, weft_context *cx)
 {
-    fewer_op *op = arg;
-    int err = weft_atomic_waker_register(&op->server->fewer, weft_context_waker(cx));
-    if (err == 0 && op->listener)
-        err = weft_atomic_waker_register(&op->listener->source.wakers[WF_READ], weft_context_waker(cx));
-    if (err < 0)
-        return err;
-    if (op->listener && wf_source_closing(&op->listener->source))
-        return WEFT_ECLOSED;
-    return count(op->server) < op->limit ? 0 : WEFT_PENDING;
+    room_op *op = arg;
+    int err = weft_atomic_waker_register(&op->listener->source.wakers[WF_READ], weft_context_waker(cx));
+    if (err == 0 && wf_source_closing(&op->listener->source))
+        err = WEFT_ECLOSED;
+    return err < 0 ? err : wf_group_op_poll(&op->room, cx);
 }
 
-static ssize_t fewer_cancel(void *arg)
+static ssize_t room_cancel(void *arg)
 {
-    fewer_op *op = arg;
-    weft_waker waker;
-    weft_atomic_waker_take(&op->server->fewer, &waker);
-    weft_waker_drop(&waker);
-    if (op->listener)
-        wf_source_forget(&op->listener->source, WF_READ);
-    return WEFT_PENDING;
+    room_op *op = arg;
+    wf_source_forget(&op->listener->source, WF_READ);
+    return wf_group_op_cancel(&op->room);
 }
 
-static const wf_op_ops fewer_ops = {.poll = fewer_poll, .cancel = fewer_cancel};
+static const wf_op_ops room_ops = {.poll = room_poll, .cancel = room_cancel};
 
+/* Only this task spawns into the group, so the room stays until it does. */
 static int await_room(server *sv, weft_listener *l)
 {
-    fewer_op op = {.server = sv, .listener = l, .limit = sv->options.max_connections};
-    return op.limit == 0 || count(sv) < op.limit ? 0 : (int)wf_await(&fewer_ops, &op, WEFT_FOREVER);
+    size_t limit = sv->options.max_connections;
+    if (limit == 0 || weft_group_running(sv->connections) < limit)
+        return 0;
+    room_op op = {.room = {.group = sv->connections, .want = WF_GROUP_ROOM_SEEN}, .listener = l};
+    int err = (int)wf_await(&room_ops, &op, WEFT_FOREVER);
+    wf_group_op_cancel(&op.room);
+    return err;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
 
-static void abort_all(server *sv)
-{
-    wf_mutex_lock(&sv->lock);
-    for (wf_node *n = sv->connections.head.next; n != &sv->connections.head; n = n->next)
-        weft_abort(wf_container(n, connection, node)->task);
-    wf_mutex_unlock(&sv->lock);
-}
-
-/* Shielded: it is the end of somebody who was interrupted, and no handler may outlive the call. */
+/* Shielded from what interrupted the caller: no handler may outlive the call. */
 static void drain(server *sv)
 {
-    fewer_op op = {.server = sv, .limit = 1};
-    weft_shield_enter();
-    if (sv->options.drain_timeout > 0 && count(sv) > 0)
-        wf_await(&fewer_ops, &op, wf_add_saturating(weft_now(), sv->options.drain_timeout));
-    abort_all(sv);
-    wf_await_shielded(&fewer_ops, &op);
-    fewer_cancel(&op);
-    weft_shield_leave();
+    weft_scope patience;
+    weft_token_cancel(sv->options.draining);
+    if (sv->options.drain_timeout > 0) {
+        weft_shield_enter();
+        weft_scope_enter(&patience, sv->options.drain_timeout);
+        weft_group_wait(sv->connections);
+        weft_scope_leave(&patience);
+        weft_shield_leave();
+    }
+    weft_group_close(sv->connections);
 }
 
 /* ---- accepting ----------------------------------------------------------------------------------------------- */
@@ -293,16 +250,18 @@ int weft_serve_sized(weft_listener *l, weft_handler handler, void *arg, const we
         return err;
     if (!wf_source_ref(&l->source)) /* it may be closed while nobody waits in it */
         return WEFT_EBUSY;
-    server sv = {
-        .handler = handler, .arg = arg, .lock = WF_MUTEX_INIT, .fewer = WEFT_ATOMIC_WAKER_INIT, .spare = open_spare()};
+    server sv = {.handler = handler, .arg = arg};
     if (options)
         memcpy(&sv.options, options, WF_MIN(size, sizeof sv.options));
-    wf_list_init(&sv.connections);
-    err = accept_until_stopped(&sv, l);
-    drain(&sv);
-    wf_mutex_destroy(&sv.lock);
-    if (sv.spare >= 0)
-        close(sv.spare);
+    weft_group_options group = {.limit = sv.options.max_connections, .discard = 1};
+    err = weft_group_create_with(&sv.connections, &group);
+    if (err == 0) {
+        sv.spare = open_spare();
+        err = accept_until_stopped(&sv, l);
+        drain(&sv);
+        if (sv.spare >= 0)
+            close(sv.spare);
+    }
     wf_source_unref(&l->source);
     return err;
 }

@@ -1,4 +1,5 @@
 /* reactor.c - see reactor.h. Knows nothing of tasks: deliveries wake wakers, and that is all. */
+#include <base/clock.h>
 #include <reactor/reactor.h>
 #include <reactor/set.h>
 #include <weft/base.h>
@@ -42,20 +43,24 @@ int wf_reactor_close(wf_reactor *r)
 }
 
 /* The set is asked directly, which costs half of a loop's turn; libuv itself has its turn every millisecond. */
-bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room)
+static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all)
 {
     if (!wf_spin_try(&r->held))
         return false;
     wf_store_rlx(&r->last_turn, now);
     r->room = room;
     wf_set_poll(r);
-    if (now - r->loop_turned >= WF_LOOP_EVERY) {
+    if (all || now - r->loop_turned >= WF_LOOP_EVERY) {
         r->loop_turned = now;
         uv_run(&r->loop, UV_RUN_NOWAIT);
     }
     wf_set_release(r);
     return true;
 }
+
+bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room) { return turn(r, now, room, false); }
+
+bool wf_reactor_turn_all(wf_reactor *r, int64_t now, unsigned room) { return turn(r, now, room, true); }
 
 void wf_reactor_park_begin(wf_reactor *r)
 {
@@ -89,7 +94,7 @@ void wf_reactor_park(wf_reactor *r, int64_t until)
         set_alarm(r, until);
         uv_run(&r->loop, UV_RUN_ONCE);
     }
-    int64_t now = weft_now();
+    int64_t now = wf_now();
     r->loop_turned = now;
     wf_store_rlx(&r->last_turn, now);
     wf_set_release(r);

@@ -22,11 +22,11 @@ enum {
 typedef struct wf_reactor {
     wf_spin held;        /* around turns and libuv calls; never while a task is polled */
     wf_a32 parked;       /* WF_PARKED: its owner sleeps in it, or is about to; who changes that rings */
-    wf_ai64 last_turn;   /* weft_now() of the last turn, by whoever */
+    wf_ai64 last_turn;   /* wf_now() of the last turn, by whoever */
     wf_a64 events;       /* delivered so far; written while held */
     uv_loop_t loop;      /* held */
     uv_timer_t alarm;    /* held: bounds a park */
-    int64_t loop_turned; /* held: weft_now() when libuv itself last had a turn */
+    int64_t loop_turned; /* held: wf_now() when libuv itself last had a turn */
     unsigned room;       /* held: how many events may still be fetched in this turn */
     int set;             /* the backend's descriptor, or -1 */
     int bell;            /* eventfd, or -1 */
@@ -40,14 +40,17 @@ int wf_reactor_open(wf_reactor *r);
 /* Close all handles and the loop. Nobody else uses it any more. Returns what uv_loop_close() said: 0. */
 int wf_reactor_close(wf_reactor *r);
 
-/* Deliver what is ready, without waiting. @now: weft_now(). @room: how many tasks the caller's queue has room for: what is not
+/* Deliver what is ready, without waiting. @now: wf_now(). @room: how many tasks the caller's queue has room for: what is not
  * fetched waits in the kernel, in order, while what overflows a queue would not. Returns false if somebody else holds it. */
 bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room);
+
+/* The same, and libuv has its turn in any case. */
+bool wf_reactor_turn_all(wf_reactor *r, int64_t now, unsigned room);
 
 /* "I am going to sleep." Look at every queue after this and before the park. */
 void wf_reactor_park_begin(wf_reactor *r);
 
-/* Wait for events, a ring, or @until on weft_now()'s clock. Owner only, after wf_reactor_park_begin(). May return early. */
+/* Wait for events, a ring, or @until on wf_now()'s clock. Owner only, after wf_reactor_park_begin(). May return early. */
 void wf_reactor_park(wf_reactor *r, int64_t until);
 
 /* "I am awake." Also instead of the park. Returns with what it was rung: WF_RUNG…, or WF_AWAKE if nobody rang. */

@@ -4,6 +4,7 @@
  * directly. The record lies at the top of the coroutine's own stack. The body runs as part of the execution that resumed it
  * (a strand, a bare thread): that is whose awaits, budget and abort it shares; deferred calls and shields made in it are its own.
  * Source: Go's runtime/coro.go for the model. */
+#include <base/scope.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
 #include <string.h>
@@ -33,7 +34,10 @@ struct weft_coro {
 /* ---- switching ----------------------------------------------------------------------------------------------- */
 
 /* The resumer's context. */
-static wf_ctx *back(weft_coro *c) { return wf_likely(c->body.outer != NULL) ? c->body.outer->ctx : &c->thread_ctx; }
+static wf_ctx *back(weft_coro *c)
+{
+    return wf_likely(c->body.outer->ctx != NULL) ? c->body.outer->ctx : &c->thread_ctx;
+}
 
 static wf_ctx *go_in(weft_coro *c, wf_exec *exec)
 {
@@ -41,9 +45,11 @@ static wf_ctx *go_in(weft_coro *c, wf_exec *exec)
     c->callbacks = exec->callbacks;
     c->body.outer = exec->body;
     c->state = RUNNING;
-    if (wf_unlikely(!exec->body))
+    if (wf_unlikely(!exec->body->ctx))
         wf_ctx_init_thread(&c->thread_ctx);
     exec->body = &c->body;
+    if (wf_unlikely(c->body.scopes != NULL))
+        wf_scopes_retarget(&c->body, exec);
     return back(c);
 }
 
@@ -51,6 +57,8 @@ static wf_ctx *go_out(weft_coro *c, coro_state state)
 {
     c->state = state;
     c->exec->body = c->body.outer;
+    if (wf_unlikely(c->body.scopes != NULL))
+        wf_scopes_retarget(&c->body, NULL);
     return back(c);
 }
 
@@ -62,12 +70,23 @@ WEFT_NORETURN static void end(weft_coro *c, int code, void *result)
     wf_ctx_switch_final(&c->ctx, go_out(c, FINISHED), (void *)(intptr_t)code);
 }
 
+/* What was entered and made in its code goes with it. True if nothing was forgotten. */
+static bool close_body(weft_coro *c)
+{
+    wf_defers_run(&c->body);
+    bool clean = !c->body.scopes;
+    wf_scopes_detach(&c->body);
+    wf_dependents_close(&c->body);
+    return clean;
+}
+
 static void entry(void *arg)
 {
     weft_coro *c = arg;
     wf_ctx_entered(&c->ctx);
     void *result = c->fn(c->arg);
-    wf_defers_run(&c->body);
+    if (wf_unlikely(!close_body(c)))
+        wf_coro_panic(c, "it ended with a scope that it had not left");
     end(c, 0, result);
 }
 
@@ -77,7 +96,8 @@ void wf_coro_panic(weft_coro *c, const char *text)
         strncpy(c->error, text, sizeof c->error - 1);
     c->panicked = true;
     c->body.shields = 0;
-    wf_defers_run(&c->body);
+    wf_scopes_detach(&c->body);
+    close_body(c);
     end(c, WEFT_EPANIC, NULL);
 }
 
@@ -144,7 +164,7 @@ void *weft_coro_yield(void *out)
     if (wf_unlikely(!c || c->exec->callbacks != c->callbacks))
         return NULL;
     if (wf_unlikely(c->stopping)) { /* it was told to return and yields instead: this is where it ends */
-        wf_defers_run(&c->body);
+        close_body(c);
         end(c, 0, NULL);
     }
     if (c->out)

@@ -7,6 +7,7 @@
  *
  * At most half of the workers search at a time, and a searcher that finds something wakes the next: so a burst wakes workers one
  * after the other as long as there is work, and never a crowd. */
+#include <base/clock.h>
 #include <runtime/runtime.h>
 
 enum { TICK = 5 * 1000 * 1000, STUCK = 2 * 1000 * 1000 };
@@ -124,7 +125,7 @@ static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
         return; /* another rescuer has just been here */
     if (!wf_reactor_turn(&stuck->reactor, now, wf_ring_room(&w->woken)))
         return;
-    wf_timers_expire(&stuck->timers, now);
+    wf_timers_expire(&stuck->timers, wf_worker_time(stuck, now));
     wf_count(&w->rescues, 1);
 }
 
@@ -159,7 +160,7 @@ static bool work_in_sight(wf_worker *w, int64_t now)
 /* The first to wake from deep sleep: somebody must sleep lightly while there is work. */
 static void rouse_another(wf_worker *w)
 {
-    int64_t now = weft_now();
+    int64_t now = wf_now();
     if (now - wf_load_rlx(&w->rt->active_at) < WEFT_SEC)
         return; /* another was first */
     wf_store_rlx(&w->rt->active_at, now);
@@ -171,7 +172,8 @@ static void sleep_until_woken(wf_worker *w, int64_t now)
 {
     weft_runtime *rt = w->rt;
     bool light = !w->alone && (count_awake(rt) > 0 || now - wf_load_rlx(&rt->active_at) < WEFT_SEC);
-    int64_t until = wf_timers_next(&w->timers);
+    int64_t until = rt->clock ? WEFT_FOREVER : wf_timers_next(&w->timers);
+    light = light || wf_load_rlx(&rt->phase) != WF_RUNNING; /* shutdown looks after it every so often */
     wf_count(&w->parks, 1);
     wf_reactor_park(&w->reactor, light ? WF_MIN(until, now + TICK) : until);
     if (!light && !w->alone)
@@ -180,19 +182,19 @@ static void sleep_until_woken(wf_worker *w, int64_t now)
 
 void wf_idle_park(wf_worker *w)
 {
-    int64_t now = weft_now();
+    int64_t now = wf_now();
     wf_reactor_park_begin(&w->reactor);
     set_parked(w, true);
     if (w->searching)
         wf_idle_search_end(w, false);
-    if (!work_in_sight(w, now))
+    if (!work_in_sight(w, now) && !(w->rt->clock && wf_paused_clock_jumps(w)))
         sleep_until_woken(w, now);
     set_parked(w, false);
     if (wf_reactor_park_end(&w->reactor) == WF_RUNG_TO_SEARCH)
         w->searching = true;
-    now = weft_now();
+    now = wf_now();
     wf_store_rlx(&w->seen_at, now);
-    wf_timers_expire(&w->timers, now);
+    wf_timers_expire(&w->timers, wf_worker_time(w, now));
     if (!w->alone)
         wf_idle_rescue(w, now);
 }

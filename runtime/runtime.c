@@ -1,4 +1,5 @@
 /* runtime.c - starting a runtime, and the doors into it. Stopping is shutdown.c. */
+#include <base/clock.h>
 #include <base/cpus.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
@@ -150,8 +151,10 @@ static int read_options(weft_runtime *rt, const weft_options *options, size_t si
         o->allocator = wf_malloc_allocator;
     snprintf(rt->name, sizeof rt->name, "%s", o->name ? o->name : "weft");
     o->name = rt->name;
+    if (o->clock == WEFT_CLOCK_PAUSED)
+        wf_paused_clock_init(rt);
     bool sane = o->workers <= WF_MAX_WORKERS && o->stack_size >= 16 * 1024 && o->stack_size <= 1 << 30 &&
-                o->shutdown_grace > 0 && o->allocator.alloc && o->allocator.free;
+                o->shutdown_grace > 0 && o->clock <= WEFT_CLOCK_PAUSED && o->allocator.alloc && o->allocator.free;
     return sane ? 0 : WEFT_EINVAL;
 }
 
@@ -180,7 +183,7 @@ static int init_shared(weft_runtime *rt)
     pthread_cond_init(&rt->ended, NULL);
     wf_list_init(&rt->stored);
     wf_sources_init(&rt->sources, &rt->options.allocator);
-    wf_store_rlx(&rt->active_at, weft_now());
+    wf_store_rlx(&rt->active_at, wf_now());
     rt->heap = wf_heap_create();
     return rt->heap ? 0 : WEFT_ENOMEM;
 }

@@ -31,6 +31,10 @@ struct weft_runtime {
     bool caller_runs; /* no thread of its own for worker 0 */
     wf_worker **workers;
     wf_heap *heap;
+    const wf_ai64 *clock; /* &paused_now, or NULL: the real time */
+
+    wf_ai64 paused_now; /* the virtual time: see paused.c */
+    wf_a32 pauses_off;  /* jobs in flight that forbid it to jump */
 
     wf_a32 phase; /* wf_phase; changed by shutdown only */
     wf_inject inject;
@@ -74,6 +78,16 @@ bool wf_idle_is_stuck(wf_worker *victim, int64_t now);
 bool wf_idle_may_steal(wf_worker *victim, int64_t now);
 /* Ring everybody. */
 void wf_idle_wake_all(weft_runtime *rt);
+
+/* ---- paused.c ------------------------------------------------------------------------------------------------ */
+
+/* The virtual time at which a paused clock begins. */
+void wf_paused_clock_init(weft_runtime *rt);
+/* This worker has said that it sleeps, and has nothing to do: if that holds for all, the clock jumps. True: look again, do not sleep. */
+bool wf_paused_clock_jumps(wf_worker *w);
+/* Something is done outside of the workers: until it is released the clock stands. Any thread; nothing if it is not paused. */
+void wf_paused_clock_hold(weft_runtime *rt);
+void wf_paused_clock_release(weft_runtime *rt);
 
 /* ---- runtime.c, shutdown.c ----------------------------------------------------------------------------------- */
 

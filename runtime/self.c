@@ -1,4 +1,5 @@
 /* self.c - what a task says about and to itself: yield, name, shield, deferred calls, failure, panic. */
+#include <base/scope.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
 #include <stdio.h>
@@ -40,25 +41,35 @@ int weft_set_name(const char *fmt, ...)
 int weft_is_cancelled(void)
 {
     wf_exec *exec = user_code();
-    if (!exec || !exec->task)
+    if (!exec)
         return 0;
-    if (exec->ops->suspend)
-        return wf_meet(exec, exec->ops->interruption(exec)) == WEFT_ECANCELED;
-    return (wf_load_rlx(&exec->task->state) & WF_S_ABORT) != 0;
+    if (exec->ops->suspend) {
+        if (exec->ops->mark && wf_scopes_entered(exec->body))
+            exec->ops->mark(exec); /* who never waits has nobody to look at its deadlines */
+        return wf_meet(exec, exec->ops->interruption(exec)) < 0;
+    }
+    return exec->task && (wf_load_rlx(&exec->task->state) & WF_S_ABORT) != 0;
 }
 
-/* The body that runs, if it is one that can hold shields and deferred calls. */
+/* The body that runs, if it is one that can hold deferred calls. */
 static wf_body *own_body(void)
 {
     wf_exec *exec = user_code();
     return exec && exec->body && exec->body->stack ? exec->body : NULL;
 }
 
+/* The body that runs, if it is one that can be interrupted, and so be shielded. */
+static wf_body *shieldable(void)
+{
+    wf_exec *exec = wf_exec_current();
+    return exec && exec->callbacks == 0 && (exec->ops->suspend || exec->body->stack) ? exec->body : NULL;
+}
+
 /* ---- shields ------------------------------------------------------------------------------------------------- */
 
 int weft_shield_enter(void)
 {
-    wf_body *body = own_body();
+    wf_body *body = shieldable();
     if (!body)
         return WEFT_EINVAL;
     body->shields++;
@@ -67,7 +78,7 @@ int weft_shield_enter(void)
 
 int weft_shield_leave(void)
 {
-    wf_body *body = own_body();
+    wf_body *body = shieldable();
     if (!body || body->shields == 0)
         return WEFT_EINVAL;
     body->shields--;

@@ -7,6 +7,7 @@
  *       wf_runtime_free() then stops the services, closes sockets that are left, closes the loops, frees the memory
  *   4b. the grace is over: the phase becomes ABANDONED. Workers leave when their task lets them; what would not end is named in
  *       the log; the memory is kept, because those tasks still use it */
+#include <base/clock.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
 #include <time.h>
@@ -36,7 +37,6 @@ static void abort_all(weft_runtime *rt)
 typedef struct closing {
     weft_runtime *rt;
     int64_t deadline, next_check;
-    wf_timer timer; /* wakes worker 0 for the next check */
 } closing;
 
 /* Entrants first: with none of them about, whoever was being born has been counted. */
@@ -48,7 +48,7 @@ static bool all_ended(weft_runtime *rt)
 static bool ended_or_late(void *arg)
 {
     closing *c = arg;
-    int64_t now = weft_now();
+    int64_t now = wf_now();
     if (all_ended(c->rt) || now >= c->deadline)
         return true;
     if (now >= c->next_check) {
@@ -58,21 +58,10 @@ static bool ended_or_late(void *arg)
     return false;
 }
 
-static bool check_again(wf_timer *timer, int64_t now, weft_waker *out)
-{
-    (void)out;
-    timer->when = now + RECHECK;
-    return false;
-}
-
 static void drive(void *arg)
 {
     closing *c = arg;
-    wf_worker *w = c->rt->workers[0];
-    c->timer.fire = check_again;
-    wf_timer_arm(&c->timer, &w->timers, weft_now() + RECHECK);
-    wf_worker_run(w, ended_or_late, c);
-    wf_timer_disarm(&c->timer);
+    wf_worker_run(c->rt->workers[0], ended_or_late, c); /* a worker of a closing runtime sleeps for a few milliseconds only */
 }
 
 /* Driven by whoever is worker 0 now; if nobody is, by this thread. */
@@ -175,7 +164,7 @@ int wf_runtime_shut(weft_runtime *rt, int64_t grace, bool driving)
 {
     if (!begin_closing(rt))
         return follow(rt, driving);
-    closing c = {.rt = rt, .deadline = wf_add_saturating(weft_now(), grace)};
+    closing c = {.rt = rt, .deadline = wf_add_saturating(wf_now(), grace)};
     if (driving)
         wf_runtime_drive(rt, drive, &c);
     else

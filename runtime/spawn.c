@@ -1,6 +1,7 @@
 /* spawn.c - the birth of tasks.
  *
  * A spawn allocates one header (and a side block when options ask for it), writes it with plain stores, and queues it. */
+#include <runtime/group.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
 #include <string.h>
@@ -13,6 +14,7 @@ typedef struct birth {
     wf_worker *worker;   /* the calling thread's, if it is one of rt's */
     const wf_exec *exec; /* the caller's, or NULL */
     const weft_spawn_options *options;
+    weft_waker joiner; /* set from birth; or empty */
 } birth;
 
 /* ---- counting in and out ------------------------------------------------------------------------------------- */
@@ -167,7 +169,13 @@ static int finish_header(weft_task *task, const birth *b)
 
 static void give_life(weft_task *task, birth *b, weft_task **handle)
 {
-    wf_state_init(&task->state, handle != NULL, 1 + SPARE_AT_BIRTH + (handle != NULL));
+    uint64_t bits = handle ? WF_S_HANDLE : 0;
+    if (wf_unlikely(b->joiner.ops != NULL)) {
+        task->joiner = b->joiner;
+        task->flags |= WF_TASK_MEMBER;
+        bits |= WF_S_JOIN_WAKER;
+    }
+    wf_state_init(&task->state, bits, 1 + SPARE_AT_BIRTH + (handle != NULL));
     if (handle)
         *handle = task;
     count_spawned(b);
@@ -215,6 +223,15 @@ static int spawn(weft_task **handle, birth *b, uint8_t flags, void *body, void *
 
 /* ---- public -------------------------------------------------------------------------------------------------- */
 
+static int spawn_body(weft_task **handle, birth *b, weft_fn fn, void *arg)
+{
+    union {
+        weft_fn fn;
+        void *pointer;
+    } body = {.fn = fn};
+    return spawn(handle, b, WF_TASK_STRAND, body.pointer, arg);
+}
+
 static int spawn_strand(weft_task **handle, const weft_spawn_options *options, weft_fn fn, void *arg)
 {
     if (handle)
@@ -222,11 +239,14 @@ static int spawn_strand(weft_task **handle, const weft_spawn_options *options, w
     if (!fn)
         return WEFT_EINVAL;
     birth b = {.options = options};
-    union {
-        weft_fn fn;
-        void *pointer;
-    } body = {.fn = fn};
-    return spawn(handle, &b, WF_TASK_STRAND, body.pointer, arg);
+    return spawn_body(handle, &b, fn, arg);
+}
+
+int wf_spawn_member(weft_task **task, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f,
+                    weft_waker joiner)
+{
+    birth b = {.options = options, .joiner = joiner};
+    return f ? spawn(task, &b, 0, f, NULL) : spawn_body(task, &b, fn, arg);
 }
 
 int weft_spawn(weft_task **task, weft_fn fn, void *arg) { return spawn_strand(task, NULL, fn, arg); }
@@ -259,6 +279,8 @@ int weft_spawn_sized(weft_task **task, const weft_spawn_options *options, size_t
             *task = NULL;
         return WEFT_EINVAL;
     }
+    if (own.group)
+        return task || !fn ? WEFT_EINVAL : wf_group_spawn(own.group, &own, fn, arg, NULL);
     return spawn_strand(task, &own, fn, arg);
 }
 
@@ -277,6 +299,8 @@ int weft_spawn_future(weft_task **task, weft_future *f) { return spawn_future(ta
 int weft_spawn_future_sized(weft_task **task, const weft_spawn_options *options, size_t size, weft_future *f)
 {
     weft_spawn_options own = sized(options, size);
+    if (own.group)
+        return task || !f || !f->ops || !f->ops->poll ? WEFT_EINVAL : wf_group_spawn(own.group, &own, NULL, NULL, f);
     return spawn_future(task, &own, f);
 }
 

@@ -38,6 +38,7 @@
 #define WF_S_DONE UINT64_C(0x4)
 #define WF_S_CANCELLED UINT64_C(0x8)
 #define WF_S_ABORT UINT64_C(0x10) /* requested; never cleared */
+#define WF_S_SCOPE UINT64_C(0x20) /* a scope may have fired: the next await looks */
 #define WF_S_JOIN_LOCK UINT64_C(0x40)
 #define WF_S_JOIN_WAKER UINT64_C(0x80)
 #define WF_S_HANDLE UINT64_C(0x100) /* somebody will take the output, or detach */
@@ -47,11 +48,11 @@
 
 /* ---- birth, wakes, abort ------------------------------------------------------------------------------------- */
 
-/* @refs in all, the one for being alive included. */
-static inline void wf_state_init(wf_a64 *s, bool handle, uint64_t refs)
+/* @refs in all, the one for being alive included. @bits: HANDLE and JOIN_WAKER, or none. */
+static inline void wf_state_init(wf_a64 *s, uint64_t bits, uint64_t refs)
 {
     /* release: whoever walks the headers of a runtime meets the word before any queue has handed the task over. */
-    wf_store_rel(s, WF_S_ACTIVE | (handle ? WF_S_HANDLE : 0) | refs * WF_S_REF);
+    wf_store_rel(s, WF_S_ACTIVE | bits | refs * WF_S_REF);
 }
 
 typedef enum { WF_WAKE_NOTHING, WF_WAKE_ENQUEUE, WF_WAKE_FREE } wf_wake;
@@ -88,6 +89,10 @@ static inline wf_wake wf_state_wake_consume(wf_a64 *s)
 }
 
 static inline wf_wake wf_state_abort(wf_a64 *s) { return wf_state_wake_with(s, WF_S_ABORT); }
+
+/* [SCOPE] release: what was stored about the firing is seen by the look that follows the unmark. A wake follows the mark. */
+static inline void wf_state_mark(wf_a64 *s) { wf_or_acqrel(s, WF_S_SCOPE); }
+static inline void wf_state_unmark(wf_a64 *s) { wf_and_acqrel(s, ~WF_S_SCOPE); }
 
 /* For walkers over headers that may be free or be reborn meanwhile: the word of a free header is 0. */
 static inline wf_wake wf_state_abort_if_alive(wf_a64 *s)

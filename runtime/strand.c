@@ -2,6 +2,7 @@
  *
  * The strand's own record lies at the top of its stack, so that an idle strand touches one page. Only the poller touches it,
  * except for its timer (under the lock of the timers' home). */
+#include <base/scope.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ typedef struct wf_strand {
     void *result;   /* what the function returned, while the deferred calls run */
     wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
     wf_ai64 deadline; /* of its last wait; WEFT_FOREVER: none. Its own; the timer's fire reads it under the lock */
+    wf_a8 scoped;     /* … and that was a scope's. As above */
 } wf_strand;
 
 static wf_strand *strand_of(wf_exec *exec) { return wf_container(exec, wf_strand, exec); }
@@ -36,16 +38,41 @@ static bool fire(wf_timer *timer, int64_t now, weft_waker *out)
         return false;
     }
     weft_task *task = s->exec.task;
+    if (wf_load_rlx(&s->scoped))
+        wf_state_mark(&task->state);
     wf_state_ref(&task->state, 1);
     *out = (weft_waker){&wf_task_waker_ops, task};
     return true;
 }
 
-/* [DEADLINE] the store comes before the lock that wf_timer_arm() takes when the timer is linked already: a fire under that lock
+WEFT_NORETURN static void panic(wf_exec *self, const char *text);
+
+/* The innermost scope lies in a frame of the running stack that is gone. @frame: an address in the present one. */
+static bool scope_is_gone(const wf_body *body, const void *frame)
+{
+    uintptr_t scope = (uintptr_t)body->scopes;
+    return scope >= (uintptr_t)body->stack->base && scope < (uintptr_t)frame;
+}
+
+static void look_for_gone(wf_exec *self, const void *frame)
+{
+    if (!scope_is_gone(self->body, frame))
+        return;
+    self->body->scopes = NULL;
+    weft_panic("a scope was not left: the function that entered it has returned");
+}
+
+/* [DEADLINE] the stores come before the lock that wf_timer_arm() takes when the timer is linked already: a fire under that lock
  * sees either the new deadline, or a timer that it must arm again. */
 static void suspend(wf_exec *self, int64_t deadline)
 {
     wf_strand *s = strand_of(self);
+    if (wf_unlikely(wf_scopes_entered(self->body))) {
+        look_for_gone(self, __builtin_frame_address(0));
+        int64_t nearest = wf_scopes_nearest(self->body, deadline);
+        wf_store_rlx(&s->scoped, nearest < deadline);
+        deadline = nearest;
+    }
     wf_store_rlx(&s->deadline, deadline);
     if (wf_unlikely(deadline != WEFT_FOREVER))
         wf_timer_arm(&s->timer, &self->worker->timers, deadline);
@@ -54,18 +81,46 @@ static void suspend(wf_exec *self, int64_t deadline)
 
 void wf_strand_lend(wf_exec *exec) { leave(exec, WF_STRAND_LENDS); }
 
-static int yield(wf_exec *self) { return leave(self, WF_STRAND_YIELDED); }
+static bool is_shielded(const wf_exec *exec)
+{
+    for (const wf_body *body = exec->body; body; body = body->outer)
+        if (body->shields > 0)
+            return true;
+    return false;
+}
 
-/* What the next await would report: an abort, unless a body around here is shielded. */
+/* [SCOPE] unmark, then look: a firing that comes in between marks again. */
+WF_NOINLINE static int look_at_scopes(wf_exec *self)
+{
+    bool any;
+    look_for_gone(self, __builtin_frame_address(0));
+    wf_state_unmark(&self->task->state);
+    int code = wf_scopes_look(self, &any);
+    if (any)
+        wf_state_mark(&self->task->state);
+    return code;
+}
+
 static int interruption(wf_exec *self)
 {
     uint64_t word = wf_load_rlx(&self->task->state);
-    if (wf_likely(!(word & WF_S_ABORT)))
+    if (wf_likely(!(word & (WF_S_ABORT | WF_S_SCOPE))))
         return 0;
-    for (const wf_body *body = self->body; body; body = body->outer)
-        if (body->shields > 0)
-            return 0;
+    int code = word & WF_S_SCOPE ? look_at_scopes(self) : 0;
+    if (!(word & WF_S_ABORT) || is_shielded(self))
+        return code;
+    self->cause = NULL;
     return WEFT_ECANCELED;
+}
+
+static void mark(wf_exec *self) { wf_state_mark(&self->task->state); }
+
+/* A task that never waits meets its deadlines here, when its budget has run out. */
+static int yield(wf_exec *self)
+{
+    if (wf_unlikely(wf_scopes_entered(self->body)))
+        look_at_scopes(self);
+    return leave(self, WF_STRAND_YIELDED);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
@@ -88,11 +143,22 @@ static void drop_result(wf_strand *s)
         wf_call_back(extra->drop_result, s->result);
 }
 
+/* What was entered and made in its code goes with it: @clean if nothing was forgotten. */
+static bool close_body(wf_strand *s)
+{
+    wf_defers_run(&s->body);
+    bool clean = !s->body.scopes;
+    wf_scopes_detach(&s->body);
+    wf_dependents_close(&s->body);
+    return clean;
+}
+
 WEFT_NORETURN static void finish(wf_strand *s, void *result)
 {
     int code;
     s->result = result;
-    wf_defers_run(&s->body);
+    if (wf_unlikely(!close_body(s)))
+        panic(&s->exec, "it ended with a scope that it had not left");
     if (s->exec.met_abort) {
         drop_result(s);
         end(s, WEFT_EABORTED, NULL);
@@ -108,13 +174,15 @@ WEFT_NORETURN static void panic(wf_exec *self, const char *text)
 {
     wf_strand *s = strand_of(self);
     wf_task_set_error(self->task, text);
+    wf_scopes_detach(&s->body);
     s->body.shields = 0;
-    wf_defers_run(&s->body);
+    close_body(s);
     drop_result(s);
     end(s, WEFT_EPANIC, NULL);
 }
 
-static const wf_exec_ops strand_ops = {.suspend = suspend, .interruption = interruption, .yield = yield, .panic = panic};
+static const wf_exec_ops strand_ops = {
+    .suspend = suspend, .interruption = interruption, .mark = mark, .yield = yield, .panic = panic};
 
 /* ---- the beginning ------------------------------------------------------------------------------------------- */
 
@@ -135,6 +203,8 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->exec.body = &s->body;
     s->exec.task = task;
     s->exec.rt = task->rt;
+    s->exec.clock = task->rt->clock;
+    s->exec.cause = NULL;
     s->exec.detail = NULL;
     s->exec.callbacks = 0;
     s->body.outer = NULL;
@@ -143,12 +213,18 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->body.coro = NULL;
     s->body.defers = NULL;
     s->body.shields = 0;
+    wf_store_rlx(&s->body.lock.held, 0);
+    s->body.shared = false;
+    s->body.scopes = NULL;
+    s->body.bindings = NULL;
+    s->body.dependents = NULL;
     s->exec.met_abort = false;
     s->result = NULL;
     wf_wnode_init(&s->timer.node);
     s->timer.home = NULL;
     s->timer.fire = fire;
     wf_store_rlx(&s->deadline, WEFT_FOREVER);
+    wf_store_rlx(&s->scoped, 0);
 }
 
 static wf_strand *bind_stack(wf_worker *w, weft_task *task, int *err)
@@ -192,6 +268,7 @@ wf_ctx *wf_strand_enter(wf_worker *w, weft_task *task)
         return NULL;
     }
     s->exec.worker = w;
+    s->exec.timers = &w->timers;
     s->exec.budget = WF_BUDGET;
     wf_exec_set(&s->exec);
     return s->exec.body->ctx;

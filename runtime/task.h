@@ -30,6 +30,7 @@ enum {
     WF_TASK_STRAND = 1,  /* its body is a function; else a future */
     WF_TASK_PINNED = 2,  /* only worker `home` polls it */
     WF_TASK_STORAGE = 4, /* the header lies in a weft_task_storage */
+    WF_TASK_MEMBER = 16, /* of a group: its join waker is the group's, and stands from birth to end */
     WF_TASK_STARTED = 8, /* polled at least once; written by the poller */
 };
 

@@ -163,7 +163,7 @@ static uint32_t room_for_events(wf_worker *w)
 /* Everything that is not a task: what the kernel and the clock have to say, and whether a neighbour is stuck. */
 static void look_around(wf_worker *w)
 {
-    int64_t now = w->now = weft_now();
+    int64_t now = w->now = wf_now();
     w->looked_at = wf_cycles();
     wf_store_rlx(&w->seen_at, now);
     if (w->tick_seen != w->polls.v) {
@@ -171,7 +171,7 @@ static void look_around(wf_worker *w)
         wf_store_rlx(&w->rt->active_at, now);
     }
     wf_reactor_turn(&w->reactor, now, room_for_events(w));
-    wf_timers_expire(&w->timers, now);
+    wf_timers_expire(&w->timers, wf_worker_time(w, now));
     collect_pinned_mail(w);
     if (!w->alone)
         wf_idle_rescue(w, now);
@@ -254,7 +254,7 @@ static weft_task *steal_from(wf_worker *w, wf_worker *victim)
     for (uint32_t i = 1; i < n; i++)
         push_woken(w, batch[i]);
     weft_task *task = n > 0 ? batch[0] : wf_deque_steal(&victim->fresh);
-    if (!task && wf_load_rlx(&victim->lender) && wf_idle_is_stuck(victim, weft_now()))
+    if (!task && wf_load_rlx(&victim->lender) && wf_idle_is_stuck(victim, wf_now()))
         task = wf_swap_acqrel(&victim->lender, NULL);
     if (task)
         wf_count(&w->steals, WF_MAX(n, 1));
@@ -265,7 +265,7 @@ static weft_task *steal(wf_worker *w)
 {
     weft_runtime *rt = w->rt;
     uint32_t start = wf_rng_below(&w->rng, rt->count);
-    int64_t now = weft_now();
+    int64_t now = wf_now();
     for (uint32_t i = 0; i < rt->count; i++) {
         wf_worker *victim = rt->workers[(start + i) % rt->count];
         weft_task *task = victim != w && wf_idle_may_steal(victim, now) ? steal_from(w, victim) : NULL;
@@ -352,17 +352,17 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     w->rt = rt;
     w->index = index;
     w->alone = rt->count == 1;
-    w->exec = (wf_exec){.ops = &loop_ops, .rt = rt, .worker = w, .body = &w->body};
+    w->exec = (wf_exec){.ops = &loop_ops, .rt = rt, .worker = w, .body = &w->body, .timers = &w->timers, .clock = rt->clock};
     w->body.ctx = &w->ctx;
     w->exec.cx.exec = &w->exec;
     w->orderly = rt->options.seed != 0;
     w->moment = w->orderly ? 0 : wf_cycles_of_a_moment();
-    wf_rng_seed(&w->rng, rt->options.seed ? rt->options.seed + index : (uint64_t)weft_now() ^ (uintptr_t)w);
+    wf_rng_seed(&w->rng, rt->options.seed ? rt->options.seed + index : (uint64_t)wf_now() ^ (uintptr_t)w);
     int err = wf_stack_cache_init(&w->stacks, rt->options.stack_size);
     if (err < 0)
         return err;
-    wf_timers_init(&w->timers);
-    wf_store_rlx(&w->seen_at, weft_now());
+    wf_timers_init(&w->timers, wf_worker_time(w, wf_now()));
+    wf_store_rlx(&w->seen_at, wf_now());
     return wf_reactor_open(&w->reactor);
 }
 

@@ -29,7 +29,7 @@ typedef struct wf_worker {
     void *until_arg;
     uint32_t tick;      /* choices made */
     uint64_t tick_seen; /* polls at the last look around */
-    int64_t now;        /* weft_now() at the last look around */
+    int64_t now;        /* wf_now() at the last look around */
     int64_t oldest_at;  /* when the oldest fresh task was last preferred */
     uint64_t looked_at; /* wf_cycles() at the last look around */
     uint64_t moment;    /* how many of them are too few for another */
@@ -51,7 +51,8 @@ typedef struct wf_worker {
 
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
-    wf_ai64 seen_at; /* weft_now() when it last looked around or woke up: long ago, and a task holds it */
+    wf_a64 quiet_at; /* with the paused clock: see paused.c */
+    wf_ai64 seen_at; /* wf_now() when it last looked around or woke up: long ago, and a task holds it */
 
     /* Anybody, by their own rules. */
     wf_aptr lender; /* a task that waits for the lent one's poll, then goes on; whoever exchanges it to NULL polls it */
@@ -68,6 +69,9 @@ static inline wf_worker *wf_worker_current(void)
     wf_exec *exec = wf_exec_peek();
     return exec ? exec->worker : NULL;
 }
+
+/* What its timers and tasks go by, when the real time is @now. */
+int64_t wf_worker_time(const wf_worker *w, int64_t now);
 
 /* Returns 0, or a negative code with nothing left behind. */
 int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index);

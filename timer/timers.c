@@ -3,10 +3,10 @@
 
 enum { FIRE_BATCH = 32 };
 
-void wf_timers_init(wf_timers *t)
+void wf_timers_init(wf_timers *t, int64_t now)
 {
     *t = (wf_timers){0};
-    wf_wheel_init(&t->wheel, weft_now());
+    wf_wheel_init(&t->wheel, now);
     wf_store_rlx(&t->next, WEFT_FOREVER);
 }
 
@@ -41,6 +41,17 @@ bool wf_timer_arm(wf_timer *timer, wf_timers *here, int64_t when)
     insert_locked(here, timer);
     wf_spin_unlock(&here->lock);
     return when < before;
+}
+
+bool wf_timer_start(wf_timer *timer, wf_timers *here)
+{
+    timer->home = here;
+    wf_spin_lock(&here->lock);
+    bool later = timer->when > wf_wheel_time(&here->wheel); /* which is never ahead of the clock */
+    if (later)
+        insert_locked(here, timer);
+    wf_spin_unlock(&here->lock);
+    return later;
 }
 
 void wf_timer_disarm(wf_timer *timer)

@@ -24,11 +24,14 @@ typedef struct wf_timer {
     bool (*fire)(struct wf_timer *timer, int64_t now, weft_waker *out);
 } wf_timer;
 
-void wf_timers_init(wf_timers *t);
+void wf_timers_init(wf_timers *t, int64_t now);
 
 /* Arm, or move, to the earlier of @when and what it is armed for already; in @here if it is armed nowhere. Its owner only.
  * Returns true if @here's next expiry has become earlier. */
 bool wf_timer_arm(wf_timer *timer, wf_timers *here, int64_t when);
+
+/* Arm one that is armed nowhere. False: its time has come already, and it is not armed (its home is @here all the same). */
+bool wf_timer_start(wf_timer *timer, wf_timers *here);
 
 /* Never fires again once this returns. Its owner, any thread. */
 void wf_timer_disarm(wf_timer *timer);

@@ -104,6 +104,7 @@ typedef struct weft_task weft_task;
 typedef struct weft_aborter weft_aborter;
 typedef struct weft_stream weft_stream;
 typedef struct weft_listener weft_listener;
+typedef struct weft_group weft_group;
 
 /** What a strand runs. Its value is the task's result; `return weft_fail(code);` makes the task fail instead. */
 typedef void *(*weft_fn)(void *arg);

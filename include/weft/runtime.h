@@ -20,6 +20,12 @@ enum {
     WEFT_NO_SEGV_HANDLER = 1u << 1, /* leave SIGSEGV alone: a stack overflow is then a plain crash */
 };
 
+/** What weft_now() and all waiting go by in a runtime's tasks. */
+typedef enum weft_clock {
+    WEFT_CLOCK_REAL,
+    WEFT_CLOCK_PAUSED, /* virtual time: it stands still while anything can run, and jumps to the next deadline when nothing can */
+} weft_clock;
+
 /** Zero is the default of every field. */
 typedef struct weft_options {
     unsigned workers;       /* 0: the CPUs that affinity and the cgroup's quota allow */
@@ -31,6 +37,7 @@ typedef struct weft_options {
     void (*log)(void *arg, weft_log_level level, const char *task, const char *text); /* NULL: standard error */
     void *log_arg;
     weft_allocator allocator; /* zero: malloc */
+    weft_clock clock;         /* for tests: see weft_clock_advance() */
 } weft_options;
 
 #define WEFT_OPTIONS_INIT \
@@ -87,6 +94,14 @@ WEFT_API int weft_runtime_enter(weft_runtime *rt);
 
 /** Undo weft_runtime_enter(). Returns 0 or WEFT_EINVAL. */
 WEFT_API int weft_runtime_leave(void);
+
+/**
+ * Move the paused clock of the current runtime forward by @ns and wake whoever waited for less, in the order of their deadlines. By itself
+ * it jumps only when every task waits, no blocking job runs, and the kernel holds no event ready. Ordinary threads always see real time.
+ * Repeatable with one worker.
+ * Returns: 0; WEFT_EINVAL for less than zero, or when the clock is not paused; WEFT_ENORUNTIME.
+ */
+WEFT_API int weft_clock_advance(int64_t ns);
 
 /** How many workers @rt has (NULL: the current one); 0 without a runtime. */
 WEFT_API unsigned weft_runtime_workers(weft_runtime *rt);

@@ -19,6 +19,7 @@ typedef struct weft_spawn_options {
     void (*drop_result)(void *); /* called with the result once, if nobody takes it */
     size_t copy_arg;             /* that many bytes at arg are copied into the task, which gets the copy's address */
     weft_runtime *runtime;       /* NULL: the current one */
+    weft_group *group;           /* a child of that group, which then has its handle: see weft/group.h */
 } weft_spawn_options;
 
 #define WEFT_SPAWN_OPTIONS_INIT \
@@ -160,10 +161,10 @@ WEFT_API uint64_t weft_self_id(void);
 /** Name the calling task (cut at 63 bytes). Returns 0, WEFT_ENOMEM, or WEFT_EINVAL outside a task. */
 WEFT_API int weft_set_name(const char *fmt, ...) WEFT_PRINTF(1, 2);
 
-/** What the next await would do: nonzero when it would return WEFT_ECANCELED because of an abort. */
+/** What the next await would do: nonzero when it would be interrupted, by an abort or by a scope. For loops that never wait. */
 WEFT_API int weft_is_cancelled(void);
 
-/** Until the matching leave, awaits do not see an abort. Nests. Returns 0, or WEFT_EINVAL outside a strand, or for a leave too many. */
+/** Until the matching leave, awaits do not see an abort, nor the scopes entered before. Nests. Returns 0, or WEFT_EINVAL where nothing can wait, or for a leave too many. */
 WEFT_API int weft_shield_enter(void);
 WEFT_API int weft_shield_leave(void);
 

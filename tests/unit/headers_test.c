@@ -32,7 +32,7 @@ static weft_task *get_live(wf_heap *heap, wf_header_cache *cache)
     weft_task *task = wf_header_get(heap, cache);
     cr_assert_not_null(task);
     cr_assert_eq(wf_load_acq(&task->state), 0u);
-    wf_state_init(&task->state, true, 2);
+    wf_state_init(&task->state, WF_S_HANDLE, 2);
     return task;
 }
 

@@ -17,7 +17,7 @@ static uint64_t refs(const wf_a64 *s) { return wf_state_refs(s->v); }
 static wf_a64 scheduled(void)
 {
     wf_a64 s;
-    wf_state_init(&s, true, 2);
+    wf_state_init(&s, WF_S_HANDLE, 2);
     return s;
 }
 
@@ -45,7 +45,7 @@ static wf_a64 ended(bool cancelled)
 static wf_a64 detached(uint64_t references)
 {
     wf_a64 s;
-    wf_state_init(&s, false, references);
+    wf_state_init(&s, 0, references);
     wf_state_poll_begin(&s);
     return s;
 }
@@ -57,7 +57,7 @@ Test(state, born_scheduled_with_its_references)
     wf_a64 s = scheduled();
     cr_assert_eq(flags(&s), WF_S_ACTIVE | WF_S_HANDLE);
     cr_assert_eq(refs(&s), 2u);
-    wf_state_init(&s, false, 65);
+    wf_state_init(&s, 0, 65);
     cr_assert_eq(s.v, WF_S_ACTIVE | 65 * WF_S_REF);
 }
 
@@ -818,7 +818,7 @@ static void explore_from(bool born_idle, unsigned threads)
             references += i != WALKER;
         }
     m.at[OWNER] = OWNER_START;
-    wf_state_init(&m.word, true, references);
+    wf_state_init(&m.word, WF_S_HANDLE, references);
     if (born_idle)
         wf_state_poll_pending(&m.word);
     else
@@ -882,7 +882,7 @@ Test(state_threads, what_a_waker_wrote_is_read_by_the_poll_it_asked_for)
 {
     ping p = {.rounds = (uint32_t)wf_test_scale(ROUNDS)};
     pthread_t waker;
-    wf_state_init(&p.word, true, 2);
+    wf_state_init(&p.word, WF_S_HANDLE, 2);
     wf_state_poll_begin(&p.word);
     wf_state_poll_pending(&p.word);
     cr_assert_eq(pthread_create(&waker, NULL, write_then_wake, &p), 0);
@@ -933,7 +933,7 @@ Test(state_threads, three_wakers_at_once_lose_no_wake_and_enqueue_once_each_time
     crowd_waker wakers[CROWD];
     pthread_t threads[CROWD];
     size_t seen[CROWD] = {0};
-    wf_state_init(&c.word, true, 2);
+    wf_state_init(&c.word, WF_S_HANDLE, 2);
     c.queued.v = 1;
     for (int i = 0; i < CROWD; i++) {
         wakers[i] = (crowd_waker){&c, i};
@@ -1066,7 +1066,7 @@ Test(state_threads, complete_join_leave_detach_and_wake_at_once_free_each_task_e
     p.tasks = calloc(p.rounds, sizeof *p.tasks);
     for (size_t i = 0; i < p.rounds; i++) {
         p.tasks[i] = calloc(1, sizeof(ending));
-        wf_state_init(&p.tasks[i]->word, true, 3);
+        wf_state_init(&p.tasks[i]->word, WF_S_HANDLE, 3);
     }
     cr_assert_eq(pthread_create(&completer, NULL, complete_all, &p), 0);
     cr_assert_eq(pthread_create(&joiner, NULL, join_all, &p), 0);

@@ -52,7 +52,7 @@ static void alarm_init(alarm_clock *a) { *a = (alarm_clock){.timer.fire = alarm_
 
 static int64_t begin(wf_timers *t)
 {
-    wf_timers_init(t);
+    wf_timers_init(t, weft_now());
     return weft_now() / MS * MS + MS; /* a tick's beginning, not before the wheel's */
 }
 

@@ -1,0 +1,512 @@
+/* group.c - children that do not outlive their group.
+ *
+ * The group is the joiner of each child: the child's join waker tells it of the end, in the order of the ends. A member stands for a
+ * child from its spawn until its result is taken.
+ *
+ *   lists, under lock   running ─ (cancel) → aborted ─ (it ends) → done ─ (next) → gone
+ *
+ * It is freed when no child is left and nobody is inside: neither a waiter that has not returned yet nor a thread between two of its
+ * lock's sections. Whoever settles last wakes the closer, and touches nothing after the unlock. */
+#include <base/scope.h>
+#include <runtime/group.h>
+#include <runtime/runtime.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct wf_member {
+    wf_node node; /* under the group's lock */
+    weft_group *group;
+    weft_task *task; /* with its handle */
+    bool spawning;   /* under lock, and so below: the spawner is not done with it */
+    bool ended;
+    bool gone; /* everybody but the spawner is done with it */
+} wf_member;
+
+struct weft_group {
+    wf_dependent dependent;
+    weft_group_options options;
+    wf_spin lock;
+    wf_list running, aborted, done; /* under lock, and so all below */
+    size_t live;                    /* children that have not ended, reserved places included */
+    unsigned inside;                /* threads and waiters that will come back to the lock */
+    bool cancelled;
+    bool orphan; /* its owner could not wait for it: the last one out frees it */
+    int failure; /* the first child's that failed */
+    bool lost;   /* a child was aborted */
+    wf_list waiters;
+};
+
+/* ---- who may go on ------------------------------------------------------------------------------------------- */
+
+enum { BATCH = 16 };
+
+static bool has_room(const weft_group *g) { return g->options.limit == 0 || g->live < g->options.limit; }
+
+static bool is_ready(weft_group *g, wf_group_want want)
+{
+    switch (want) {
+    case WF_GROUP_NEXT:
+        return !wf_list_empty(&g->done) || g->live == 0;
+    case WF_GROUP_ENDED:
+        return g->live == 0;
+    case WF_GROUP_ROOM:
+    case WF_GROUP_ROOM_SEEN:
+        return g->cancelled || has_room(g);
+    default:
+        return g->live == 0 && g->inside == 0;
+    }
+}
+
+/* One waiter for a result, one for a place: each that has got one looks whether there is more, and wakes the next. The chosen
+ * leave the list; true if the batch was too small. */
+static bool choose_locked(weft_group *g, weft_waker *wakers, unsigned *n)
+{
+    bool next = false, room = false;
+    for (wf_node *node = g->waiters.head.next, *following; node != &g->waiters.head; node = following) {
+        following = node->next;
+        wf_group_op *op = wf_container(node, wf_group_op, node);
+        bool *turn = op->want == WF_GROUP_NEXT && g->live > 0     ? &next
+                     : op->want == WF_GROUP_ROOM && !g->cancelled ? &room
+                                                                  : NULL;
+        if ((turn && *turn) || !is_ready(g, op->want))
+            continue;
+        if (*n == BATCH)
+            return true;
+        if (turn)
+            *turn = true;
+        wf_node_unlink(node);
+        wakers[(*n)++] = op->waker;
+        op->waker = (weft_waker){NULL, NULL};
+    }
+    return false;
+}
+
+static void destroy(weft_group *g);
+
+/* Unlock, after whatever has changed. Nothing of the group is touched afterwards. */
+static void settle(weft_group *g)
+{
+    weft_waker wakers[BATCH];
+    for (bool more = true; more;) {
+        unsigned n = 0;
+        more = choose_locked(g, wakers, &n);
+        g->inside += more;
+        bool last = g->orphan && g->live == 0 && g->inside == 0;
+        wf_spin_unlock(&g->lock);
+        for (unsigned i = 0; i < n; i++)
+            weft_waker_wake(&wakers[i]);
+        if (last)
+            destroy(g);
+        if (!more)
+            return;
+        wf_spin_lock(&g->lock);
+        g->inside--;
+    }
+}
+
+/* ---- a child's end ------------------------------------------------------------------------------------------- */
+
+/* Take the result out of it: the handle is gone afterwards. */
+static int take(weft_group *g, weft_task *task, void **result)
+{
+    void *value = NULL;
+    bool own_drop = task->extra && task->extra->drop_result;
+    if (result)
+        return weft_try_join(task, result);
+    int status = weft_try_join(task, own_drop ? NULL : &value);
+    if (status == 0 && value)
+        wf_call_back(g->options.drop_result, value);
+    return status;
+}
+
+static void note_end_locked(weft_group *g, int status, void *value)
+{
+    if (status == WEFT_EABORTED)
+        g->lost = true;
+    else if (status < 0 && g->failure == 0)
+        g->failure = status == WEFT_EFAILED ? (int)(intptr_t)value : status;
+}
+
+/* Nobody has it any more but perhaps its spawner. */
+static bool retire_locked(wf_member *m)
+{
+    m->gone = true;
+    return !m->spawning;
+}
+
+/* As its join waker. The task is done, and the worker runs no user code. */
+static void child_ended(weft_waker *self)
+{
+    wf_member *m = self->data;
+    weft_group *g = m->group;
+    int status = m->task->status;
+    void *value = m->task->value;
+    bool discard = g->options.discard;
+    bool failed = status < 0 && status != WEFT_EABORTED;
+    if (discard)
+        take(g, m->task, NULL);
+    wf_spin_lock(&g->lock);
+    wf_node_unlink(&m->node);
+    m->ended = true;
+    note_end_locked(g, status, value);
+    bool freed = discard && retire_locked(m);
+    if (!discard)
+        wf_list_push_back(&g->done, &m->node);
+    bool stop = failed && g->options.fail_fast && !g->cancelled;
+    g->inside += stop;
+    g->live--;
+    if (stop) {
+        wf_spin_unlock(&g->lock);
+        weft_group_cancel(g);
+        wf_spin_lock(&g->lock);
+        g->inside--;
+    }
+    settle(g);
+    if (freed)
+        free(m);
+}
+
+/* It is moved from the task to its completer, and never cloned. */
+static int child_clone(const weft_waker *self, weft_waker *out)
+{
+    *out = *self;
+    return 0;
+}
+static void child_by_ref(const weft_waker *self) { (void)self; }
+static void child_drop(weft_waker *self) { (void)self; }
+static const weft_waker_ops child_ops = {
+    .clone = child_clone, .wake = child_ended, .wake_by_ref = child_by_ref, .drop = child_drop};
+
+static bool is_child(const weft_group *g)
+{
+    const wf_exec *exec = wf_exec_peek();
+    const weft_task *task = exec ? exec->task : NULL;
+    return task && task->flags & WF_TASK_MEMBER && ((wf_member *)task->joiner.data)->group == g;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------- */
+
+/* Under lock: what it waited for is there; take it. */
+static void get(wf_group_op *op)
+{
+    weft_group *g = op->group;
+    if (op->want == WF_GROUP_NEXT && !wf_list_empty(&g->done))
+        op->taken = wf_container(wf_list_pop_front(&g->done), wf_member, node);
+    else if (op->want == WF_GROUP_ROOM && !g->cancelled)
+        op->reserved = true;
+    g->live += op->reserved;
+    g->inside += op->reserved; /* the spawner comes back */
+}
+
+/* The waker is the caller's, to drop it outside the lock. */
+static weft_waker leave_locked(wf_group_op *op)
+{
+    weft_waker waker = op->waker;
+    op->waker = (weft_waker){NULL, NULL};
+    if (op->node.next)
+        wf_node_unlink(&op->node);
+    op->group->inside -= op->inside;
+    op->inside = false;
+    return waker;
+}
+
+/* True if it was ready. */
+static bool try_locked(wf_group_op *op, weft_waker *old)
+{
+    if (!is_ready(op->group, op->want))
+        return false;
+    *old = leave_locked(op);
+    get(op);
+    return true;
+}
+
+static void wait_locked(wf_group_op *op, weft_waker *waker)
+{
+    weft_group *g = op->group;
+    weft_waker old = op->waker;
+    op->waker = *waker;
+    *waker = old;
+    if (!op->node.next)
+        wf_node_init(&op->node);
+    if (!wf_node_linked(&op->node))
+        wf_list_push_back(&g->waiters, &op->node);
+    if (!op->inside && op->want != WF_GROUP_CLOSE) {
+        op->inside = true;
+        g->inside++;
+    }
+}
+
+/* Give up, for whatever reason: what it was chosen for is another's. */
+static void give_up(wf_group_op *op)
+{
+    wf_spin_lock(&op->group->lock);
+    weft_waker waker = leave_locked(op);
+    settle(op->group);
+    weft_waker_drop(&waker);
+}
+
+ssize_t wf_group_op_poll(void *arg, weft_context *cx)
+{
+    wf_group_op *op = arg;
+    weft_group *g = op->group;
+    weft_waker mine, old = {NULL, NULL};
+    wf_spin_lock(&g->lock);
+    bool ready = try_locked(op, &old);
+    settle(g);
+    weft_waker_drop(&old);
+    if (ready)
+        return 0;
+    int err = wf_context_clone_waker(cx, &mine); /* outside the lock: it is somebody else's code */
+    if (err < 0) {
+        give_up(op);
+        return err;
+    }
+    wf_spin_lock(&g->lock);
+    ready = try_locked(op, &old);
+    if (!ready)
+        wait_locked(op, &mine);
+    settle(g);
+    weft_waker_drop(&mine);
+    weft_waker_drop(&old);
+    return ready ? 0 : WEFT_PENDING;
+}
+
+ssize_t wf_group_op_cancel(void *op)
+{
+    give_up(op);
+    return WEFT_PENDING;
+}
+
+const wf_op_ops wf_group_op_ops = {.poll = wf_group_op_poll, .cancel = wf_group_op_cancel};
+
+/* ---- spawning ------------------------------------------------------------------------------------------------ */
+
+/* A place for one more, and the promise to come back. */
+static int reserve(weft_group *g)
+{
+    wf_spin_lock(&g->lock);
+    bool cancelled = g->cancelled, room = has_room(g);
+    if (!cancelled && room) {
+        g->live++;
+        g->inside++;
+    }
+    wf_spin_unlock(&g->lock);
+    if (cancelled)
+        return WEFT_ECANCELED;
+    if (room)
+        return 0;
+    wf_group_op op = {.group = g, .want = WF_GROUP_ROOM};
+    ssize_t err = wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    if (err < 0)
+        return (int)err;
+    return op.reserved ? 0 : WEFT_ECANCELED;
+}
+
+static void give_back_place(weft_group *g)
+{
+    wf_spin_lock(&g->lock);
+    g->live--;
+    g->inside--;
+    settle(g);
+}
+
+/* The child is born, and may have ended already. */
+static void enroll(weft_group *g, wf_member *m)
+{
+    wf_spin_lock(&g->lock);
+    m->spawning = false;
+    bool freed = m->gone;
+    if (!m->ended) {
+        wf_list_push_back(g->cancelled ? &g->aborted : &g->running, &m->node);
+        if (g->cancelled)
+            weft_abort(m->task);
+    }
+    g->inside--;
+    settle(g);
+    if (freed)
+        free(m);
+}
+
+int wf_group_spawn(weft_group *g, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f)
+{
+    int err = reserve(g);
+    if (err < 0)
+        return err;
+    wf_member *m = malloc(sizeof *m);
+    if (!m) {
+        give_back_place(g);
+        return WEFT_ENOMEM;
+    }
+    *m = (wf_member){.group = g, .spawning = true};
+    wf_node_init(&m->node);
+    err = wf_spawn_member(&m->task, options, fn, arg, f, (weft_waker){&child_ops, m});
+    if (err == 0) {
+        enroll(g, m);
+        return 0;
+    }
+    free(m);
+    give_back_place(g);
+    return err;
+}
+
+int weft_group_spawn(weft_group *g, weft_fn fn, void *arg)
+{
+    return g && fn ? wf_group_spawn(g, NULL, fn, arg, NULL) : WEFT_EINVAL;
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------- */
+
+static void discard_member(weft_group *g, wf_member *m)
+{
+    wf_spin_lock(&g->lock);
+    bool freed = retire_locked(m);
+    wf_spin_unlock(&g->lock);
+    if (freed)
+        free(m);
+}
+
+int weft_group_next(weft_group *g, void **result)
+{
+    if (result)
+        *result = NULL;
+    if (!g)
+        return WEFT_EINVAL;
+    wf_group_op op = {.group = g, .want = WF_GROUP_NEXT};
+    wf_spin_lock(&g->lock);
+    weft_waker none = {NULL, NULL};
+    bool ready = try_locked(&op, &none); /* something that has ended is reported whatever the caller's state */
+    settle(g);
+    ssize_t err = ready ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    if (err < 0)
+        return (int)err;
+    if (!op.taken)
+        return WEFT_EOF;
+    int status = take(g, op.taken->task, result);
+    discard_member(g, op.taken);
+    return status;
+}
+
+int weft_group_wait(weft_group *g)
+{
+    if (!g)
+        return WEFT_EINVAL;
+    if (is_child(g))
+        return WEFT_EDEADLK;
+    if (weft_group_running(g) > 0) {
+        wf_group_op op = {.group = g, .want = WF_GROUP_ENDED};
+        ssize_t err = wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+        if (err < 0)
+            return (int)err;
+    }
+    wf_spin_lock(&g->lock);
+    int failure = g->failure ? g->failure : g->lost ? WEFT_EABORTED : 0;
+    wf_spin_unlock(&g->lock);
+    return failure;
+}
+
+size_t weft_group_running(weft_group *g)
+{
+    if (!g)
+        return 0;
+    wf_spin_lock(&g->lock);
+    size_t n = g->live;
+    wf_spin_unlock(&g->lock);
+    return n;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------- */
+
+/* Aborting only sets a bit and queues, so it may be done under the lock: but not for too many at a time. */
+static void abort_some_locked(weft_group *g)
+{
+    wf_node *node;
+    for (unsigned n = 0; n < BATCH && (node = wf_list_pop_front(&g->running)); n++) {
+        wf_list_push_back(&g->aborted, node);
+        weft_abort(wf_container(node, wf_member, node)->task);
+    }
+}
+
+void weft_group_cancel(weft_group *g)
+{
+    if (!g)
+        return;
+    wf_spin_lock(&g->lock);
+    g->cancelled = true;
+    g->inside++;
+    while (!wf_list_empty(&g->running)) {
+        abort_some_locked(g);
+        wf_spin_unlock(&g->lock);
+        wf_spin_lock(&g->lock);
+    }
+    g->inside--;
+    settle(g);
+}
+
+static void destroy(weft_group *g)
+{
+    wf_node *node;
+    while ((node = wf_list_pop_front(&g->done))) {
+        wf_member *m = wf_container(node, wf_member, node);
+        take(g, m->task, NULL);
+        free(m);
+    }
+    free(g);
+}
+
+static int close_group(weft_group *g)
+{
+    weft_group_cancel(g);
+    wf_group_op op = {.group = g, .want = WF_GROUP_CLOSE};
+    ssize_t err = wf_await_shielded(&wf_group_op_ops, &op);
+    if (err < 0)
+        return (int)err;
+    wf_dependent_remove(&g->dependent);
+    destroy(g);
+    return 0;
+}
+
+int weft_group_close(weft_group *g)
+{
+    if (!g)
+        return 0;
+    if (!is_child(g))
+        return close_group(g);
+    weft_group_cancel(g);
+    return WEFT_EDEADLK;
+}
+
+/* Its creator ends where nothing can wait: then the group ends by itself. */
+static void close_dependent(wf_dependent *d)
+{
+    weft_group *g = wf_container(d, weft_group, dependent);
+    if (close_group(g) == 0)
+        return;
+    wf_spin_lock(&g->lock);
+    g->orphan = true;
+    settle(g);
+}
+
+static void stop_dependent(wf_dependent *d) { weft_group_cancel(wf_container(d, weft_group, dependent)); }
+
+int weft_group_create_sized(weft_group **out, const weft_group_options *options, size_t size)
+{
+    if (!out)
+        return WEFT_EINVAL;
+    *out = NULL;
+    wf_exec *exec = wf_exec_current();
+    weft_group *g = exec ? calloc(1, sizeof *g) : NULL;
+    if (!g)
+        return WEFT_ENOMEM;
+    if (options)
+        memcpy(&g->options, options, WF_MIN(size, sizeof g->options));
+    wf_list_init(&g->running);
+    wf_list_init(&g->aborted);
+    wf_list_init(&g->done);
+    wf_list_init(&g->waiters);
+    g->dependent.stop = stop_dependent;
+    g->dependent.close = close_dependent;
+    if (wf_exec_can_wait(exec))
+        wf_dependent_add(&g->dependent, exec);
+    *out = g;
+    return 0;
+}
