@@ -1,4 +1,4 @@
-/* self.c - what a task says about and to itself: yield, name, shield, deferred calls, failure, panic. */
+/* self.c - what a task says about and to itself: yield, name, shield, deferred calls, panic. */
 #include <base/scope.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
@@ -129,26 +129,6 @@ void wf_defers_run(wf_body *body)
 {
     while (body->defers)
         pop(body, true);
-}
-
-/* ---- failing ------------------------------------------------------------------------------------------------- */
-
-/* A failure is the address of a byte here: its index is the code's absolute value, so no state is needed to carry it. */
-static char failures[8192];
-
-void *weft_fail(int code)
-{
-    int index = code < 0 && code > -(int)sizeof failures ? -code : -WEFT_EINVAL;
-    return &failures[index];
-}
-
-bool wf_is_failure(const void *result, int *code)
-{
-    ptrdiff_t index = (ptrdiff_t)((uintptr_t)result - (uintptr_t)failures);
-    if (index < 0 || index >= (ptrdiff_t)sizeof failures)
-        return false;
-    *code = -(int)index;
-    return true;
 }
 
 /* ---- panic --------------------------------------------------------------------------------------------------- */

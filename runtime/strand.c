@@ -2,6 +2,7 @@
  *
  * The strand's own record lies at the top of its stack, so that an idle strand touches one page. Only the poller touches it,
  * except for its timer (under the lock of the timers' home). */
+#include <base/failure.h>
 #include <base/scope.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>

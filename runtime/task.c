@@ -1,6 +1,7 @@
 /* task.c - what happens to a task between being chosen and being gone.
  *
  * Owns the order of the end: body first, then the counters, then the word that lets the joiner in, then the header. */
+#include <base/failure.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
 #include <runtime/strand.h>

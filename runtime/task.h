@@ -99,7 +99,4 @@ void wf_task_copy_label(weft_task *task, char *out, size_t size);
 struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_memory);
 void wf_cells_free(struct wf_cells *cells);
 
-/* The sentinel that weft_fail() returns, and the code it stands for. */
-bool wf_is_failure(const void *result, int *code);
-
 #endif

@@ -70,6 +70,27 @@ WEFT_API void weft_atomic_waker_wake(weft_atomic_waker *cell);
 /** Take what is registered without waking it. Returns 1 and fills *@out, or 0 with *@out empty. Any thread. */
 WEFT_API int weft_atomic_waker_take(weft_atomic_waker *cell, weft_waker *out);
 
+/* ---- operations that queue ----------------------------------------------------------------------------------- */
+
+struct weft_op_ops;
+
+/**
+ * A stackless task's place in somebody's queue, to embed in its future. All zero is an idle one; a poll twin that takes it begins an
+ * operation if it is idle, and it is idle again when that has ended. Not moved in between. One operation at a time.
+ */
+typedef struct weft_op {
+    const struct weft_op_ops *ops_;
+    uint64_t state_[12];
+} weft_op;
+
+#define WEFT_OP_INIT \
+    {                \
+        NULL, { 0 }  \
+    }
+
+/** Leave the queue; what had been granted is passed on to the next. Idle: nothing. Call it in drop. */
+WEFT_API void weft_op_drop(weft_op *op);
+
 /* ---- futures ------------------------------------------------------------------------------------------------ */
 
 /** What a poll sees of the one who polls. Valid during that poll only. */

@@ -1,0 +1,443 @@
+/* chan.c - channels of any number of senders and receivers.
+ *
+ *   items      in a ring, or in a growing list of blocks (unbounded), in the order of the sends
+ *   receivers  those that wait, first come first served: while one waits that can be served, nothing lies in the channel
+ *   senders    those that wait, with the address of their item: the next place is the first one's
+ *
+ * Each operation is one section of the lock, and whoever completes another's operation does all of it there: the item is copied, the node
+ * unlinked, the outcome written, the waker moved out; the waking comes after the unlock. So an operation that is interrupted learns under the
+ * same lock whether it was completed, and nothing is lost or given twice (d12, d24). Nodes of a select are served only if they can be decided:
+ * see case.h. */
+#include <base/case.h>
+#include <base/exec.h>
+#include <base/list.h>
+#include <base/lock.h>
+#include <stdlib.h>
+#include <string.h>
+#include <runtime/task.h>
+#include <sync/chan.h>
+
+enum { BLOCK_BYTES = 4096 };
+
+typedef struct block {
+    struct block *next;
+    alignas(16) char items[];
+} block;
+
+struct weft_chan {
+    wf_spin lock;
+    bool closed; /* under lock, and so all below */
+    size_t item_size, capacity;
+    weft_chan_options options;
+    size_t len;
+    size_t head, tail; /* places in the ring, or in the first and the last block */
+    char *ring;        /* bounded */
+    block *first, *last, *spare;
+    size_t block_items; /* unbounded */
+    wf_list receivers, senders;
+};
+
+/* ---- items --------------------------------------------------------------------------------------------------- */
+
+/* Most items are a word. */
+static inline void copy_item(const weft_chan *ch, void *to, const void *from)
+{
+    if (wf_likely(ch->item_size == sizeof(uint64_t)))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, ch->item_size);
+}
+
+static bool unbounded(const weft_chan *ch) { return ch->capacity == WEFT_UNBOUNDED; }
+
+static bool needs_block(const weft_chan *ch) { return unbounded(ch) && (!ch->last || ch->tail == ch->block_items) && !ch->spare; }
+
+static void add_block(weft_chan *ch)
+{
+    block *b = ch->spare;
+    ch->spare = NULL;
+    b->next = NULL;
+    if (ch->last) {
+        ch->last->next = b;
+    } else {
+        ch->first = b;
+        ch->head = 0;
+    }
+    ch->last = b;
+    ch->tail = 0;
+}
+
+/* There is a place. */
+static void push(weft_chan *ch, const void *item)
+{
+    if (unbounded(ch)) {
+        if (!ch->last || ch->tail == ch->block_items)
+            add_block(ch);
+        copy_item(ch, ch->last->items + ch->tail++ * ch->item_size, item);
+    } else {
+        copy_item(ch, ch->ring + ch->tail * ch->item_size, item);
+        ch->tail = ch->tail + 1 == ch->capacity ? 0 : ch->tail + 1;
+    }
+    ch->len++;
+}
+
+/* One block is kept for the next time. */
+static void drop_first_block(weft_chan *ch)
+{
+    block *b = ch->first;
+    ch->first = b->next;
+    ch->head = 0;
+    if (!ch->first)
+        ch->last = NULL;
+    if (ch->spare)
+        free(b);
+    else
+        ch->spare = b;
+}
+
+/* There is an item. */
+static void pop(weft_chan *ch, void *item)
+{
+    if (unbounded(ch)) {
+        copy_item(ch, item, ch->first->items + ch->head++ * ch->item_size);
+        if (ch->head == ch->block_items || (ch->first == ch->last && ch->head == ch->tail))
+            drop_first_block(ch);
+    } else {
+        copy_item(ch, item, ch->ring + ch->head * ch->item_size);
+        ch->head = ch->head + 1 == ch->capacity ? 0 : ch->head + 1;
+    }
+    ch->len--;
+}
+
+/* ---- those who wait ------------------------------------------------------------------------------------------ */
+
+/* The first that can be served, unlinked and served but for the item; NULL: none. A select does not pair with itself. */
+static wf_chan_node *choose(wf_list *waiters, const wf_select_word *self)
+{
+    for (wf_node *n = waiters->head.next; n != &waiters->head; n = n->next) {
+        wf_chan_node *node = wf_container(n, wf_chan_node, node);
+        if (node->select && (node->select == self || !wf_select_decide(node->select, node->index)))
+            continue;
+        wf_node_unlink(n);
+        return node;
+    }
+    return NULL;
+}
+
+/* Its operation is over. After the unlock it may be gone: the waker is the caller's. */
+static void finish(wf_chan_node *node, int status, weft_waker *out)
+{
+    node->status = status;
+    node->done = true;
+    *out = node->waker;
+    node->waker = (weft_waker){NULL, NULL};
+}
+
+/* Items that lie here although a receiver waits: it could not be decided before. */
+static wf_chan_node *first_receiver(weft_chan *ch, const wf_select_word *self)
+{
+    return wf_list_empty(&ch->receivers) ? NULL : choose(&ch->receivers, self);
+}
+
+/* ---- the two operations, under lock: 0, WEFT_EAGAIN or WEFT_ECLOSED ------------------------------------------ */
+
+static int send_locked(weft_chan *ch, const void *item, const wf_select_word *self, weft_waker *out)
+{
+    if (ch->closed)
+        return WEFT_ECLOSED;
+    wf_chan_node *receiver = first_receiver(ch, self);
+    if (receiver && ch->len == 0) {
+        copy_item(ch, receiver->item, item);
+        finish(receiver, 0, out);
+        return 0;
+    }
+    if (receiver) { /* the oldest is its; that makes a place */
+        pop(ch, receiver->item);
+        push(ch, item);
+        finish(receiver, 0, out);
+        return 0;
+    }
+    if (ch->len >= ch->capacity || !wf_list_empty(&ch->senders))
+        return WEFT_EAGAIN;
+    push(ch, item);
+    return 0;
+}
+
+static int recv_locked(weft_chan *ch, void *item, const wf_select_word *self, weft_waker *out)
+{
+    wf_chan_node *sender = wf_list_empty(&ch->senders) ? NULL : choose(&ch->senders, self);
+    if (ch->len == 0 && !sender)
+        return ch->closed ? WEFT_ECLOSED : WEFT_EAGAIN;
+    if (ch->len == 0) {
+        copy_item(ch, item, sender->item);
+    } else {
+        pop(ch, item);
+        if (sender)
+            push(ch, sender->item);
+    }
+    if (sender)
+        finish(sender, 0, out);
+    return 0;
+}
+
+static inline int operate_locked(weft_chan *ch, wf_chan_op *op, const wf_select_word *self, weft_waker *out)
+{
+    return op->sends ? send_locked(ch, op->node.item, self, out) : recv_locked(ch, op->node.item, self, out);
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------------------- */
+
+/* A block is allocated outside the lock. Returns locked, or WEFT_ENOMEM and not. */
+static int lock_with_room(weft_chan *ch, bool sends)
+{
+    wf_spin_lock(&ch->lock);
+    while (wf_unlikely(sends && needs_block(ch) && !ch->closed)) {
+        wf_spin_unlock(&ch->lock);
+        block *b = malloc(sizeof *b + ch->block_items * ch->item_size);
+        if (!b)
+            return WEFT_ENOMEM;
+        wf_spin_lock(&ch->lock);
+        if (ch->spare)
+            free(b);
+        else
+            ch->spare = b;
+    }
+    return 0;
+}
+
+static void unlock_and_wake(weft_chan *ch, weft_waker *waker)
+{
+    wf_spin_unlock(&ch->lock);
+    if (waker->ops)
+        weft_waker_wake(waker);
+}
+
+/* Nothing to be had, and @op not in the queue yet: its waker was cloned outside the lock. */
+static ssize_t enqueue(wf_chan_op *op, weft_context *cx)
+{
+    weft_chan *ch = op->ch;
+    weft_waker mine, other = {NULL, NULL};
+    int err = wf_context_clone_waker(cx, &mine);
+    if (err < 0)
+        return err;
+    if ((err = lock_with_room(ch, op->sends)) < 0) {
+        weft_waker_drop(&mine);
+        return err;
+    }
+    int result = operate_locked(ch, op, op->node.select, &other);
+    if (result == WEFT_EAGAIN) {
+        op->node.waker = mine;
+        op->queued = true;
+        wf_list_push_back(op->sends ? &ch->senders : &ch->receivers, &op->node.node);
+        mine = other;
+        other = (weft_waker){NULL, NULL};
+    }
+    unlock_and_wake(ch, &other);
+    weft_waker_drop(&mine);
+    return result;
+}
+
+/* Queued: has it been served? If not, and a select polls it, it helps itself. */
+static ssize_t look_again(wf_chan_op *op)
+{
+    weft_chan *ch = op->ch;
+    weft_waker other = {NULL, NULL};
+    int err = lock_with_room(ch, op->sends && op->node.select);
+    if (err < 0)
+        return err;
+    int result = op->node.done ? op->node.status : WEFT_EAGAIN;
+    if (!op->node.done && op->node.select) {
+        result = operate_locked(ch, op, op->node.select, &other);
+        if (result != WEFT_EAGAIN)
+            wf_node_unlink(&op->node.node);
+    }
+    unlock_and_wake(ch, &other);
+    return result;
+}
+
+ssize_t wf_chan_poll(void *arg, weft_context *cx)
+{
+    wf_chan_op *op = arg;
+    weft_waker other = {NULL, NULL};
+    if (op->queued)
+        return look_again(op);
+    int err = lock_with_room(op->ch, op->sends);
+    if (wf_unlikely(err < 0))
+        return err;
+    int result = operate_locked(op->ch, op, op->node.select, &other);
+    unlock_and_wake(op->ch, &other);
+    return result == WEFT_EAGAIN ? enqueue(op, cx) : result;
+}
+
+ssize_t wf_chan_cancel(void *arg)
+{
+    wf_chan_op *op = arg;
+    if (!op->queued)
+        return WEFT_PENDING;
+    wf_spin_lock(&op->ch->lock);
+    bool done = op->node.done;
+    wf_node_unlink(&op->node.node);
+    weft_waker waker = op->node.waker;
+    op->node.waker = (weft_waker){NULL, NULL};
+    wf_spin_unlock(&op->ch->lock);
+    op->queued = false;
+    weft_waker_drop(&waker);
+    return done ? op->node.status : WEFT_PENDING;
+}
+
+static const wf_op_ops chan_ops = {.poll = wf_chan_poll, .cancel = wf_chan_cancel};
+
+/* ---- public -------------------------------------------------------------------------------------------------- */
+
+static void take_reference(weft_chan *ch, const void *item)
+{
+    if (wf_unlikely(ch->options.copy != NULL))
+        ch->options.copy((void *)item);
+}
+
+/* It has not been sent after all. */
+static int give_reference_back(weft_chan *ch, const void *item, int result)
+{
+    if (wf_unlikely(result < 0 && ch->options.copy && ch->options.drop))
+        wf_call_back(ch->options.drop, (void *)item);
+    return result;
+}
+
+int weft_chan_send(weft_chan *ch, const void *item)
+{
+    if (wf_unlikely(!ch || !item))
+        return WEFT_EINVAL;
+    wf_chan_op op = (wf_chan_op)wf_chan_op_init(ch, true, (void *)item);
+    take_reference(ch, item);
+    return give_reference_back(ch, item, (int)wf_await_inline(&chan_ops, &op, WEFT_FOREVER));
+}
+
+int weft_chan_recv(weft_chan *ch, void *item)
+{
+    if (wf_unlikely(!ch || !item))
+        return WEFT_EINVAL;
+    wf_chan_op op = (wf_chan_op)wf_chan_op_init(ch, false, item);
+    return (int)wf_await_inline(&chan_ops, &op, WEFT_FOREVER);
+}
+
+static int try_now(weft_chan *ch, bool sends, void *item)
+{
+    weft_waker other = {NULL, NULL};
+    int result = lock_with_room(ch, sends);
+    if (result < 0)
+        return result;
+    result = sends ? send_locked(ch, item, NULL, &other) : recv_locked(ch, item, NULL, &other);
+    unlock_and_wake(ch, &other);
+    return result;
+}
+
+int weft_chan_try_send(weft_chan *ch, const void *item)
+{
+    if (!ch || !item)
+        return WEFT_EINVAL;
+    take_reference(ch, item);
+    return give_reference_back(ch, item, try_now(ch, true, (void *)item));
+}
+
+int weft_chan_try_recv(weft_chan *ch, void *item) { return ch && item ? try_now(ch, false, item) : WEFT_EINVAL; }
+
+static unsigned close_some(wf_list *waiters, weft_waker *wakers, unsigned most)
+{
+    wf_chan_node *node;
+    unsigned n = 0;
+    while (n < most && (node = choose(waiters, NULL)))
+        finish(node, WEFT_ECLOSED, &wakers[n++]);
+    return n;
+}
+
+/* A select that polls just now stays, and finds the channel closed when it polls again. */
+void weft_chan_close(weft_chan *ch)
+{
+    enum { BATCH = 16 };
+    weft_waker wakers[BATCH];
+    if (!ch)
+        return;
+    for (unsigned n = BATCH; n == BATCH;) {
+        wf_spin_lock(&ch->lock);
+        ch->closed = true;
+        n = close_some(&ch->senders, wakers, BATCH);
+        if (ch->len == 0)
+            n += close_some(&ch->receivers, wakers + n, BATCH - n);
+        wf_spin_unlock(&ch->lock);
+        for (unsigned i = 0; i < n; i++)
+            weft_waker_wake(&wakers[i]);
+    }
+}
+
+size_t weft_chan_len(weft_chan *ch)
+{
+    if (!ch)
+        return 0;
+    wf_spin_lock(&ch->lock);
+    size_t len = ch->len;
+    wf_spin_unlock(&ch->lock);
+    return len;
+}
+
+static void free_storage(weft_chan *ch)
+{
+    for (block *b = ch->first, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    free(ch->spare);
+    free(ch->ring);
+    free(ch);
+}
+
+static void drop_rest(weft_chan *ch)
+{
+    void *item = ch->options.drop && ch->len > 0 ? malloc(ch->item_size) : NULL;
+    while (item && ch->len > 0) {
+        pop(ch, item);
+        wf_call_back(ch->options.drop, item);
+    }
+    free(item);
+}
+
+int weft_chan_free(weft_chan *ch)
+{
+    if (!ch)
+        return 0;
+    wf_spin_lock(&ch->lock);
+    bool busy = !wf_list_empty(&ch->senders) || !wf_list_empty(&ch->receivers);
+    wf_spin_unlock(&ch->lock);
+    if (busy)
+        return WEFT_EBUSY;
+    drop_rest(ch);
+    free_storage(ch);
+    return 0;
+}
+
+int weft_chan_create_sized(weft_chan **out, size_t item_size, size_t capacity, const weft_chan_options *options, size_t size)
+{
+    size_t bytes = 0;
+    if (!out)
+        return WEFT_EINVAL;
+    *out = NULL;
+    if (item_size == 0 || item_size > SIZE_MAX / 2)
+        return WEFT_EINVAL;
+    if (capacity != WEFT_UNBOUNDED && __builtin_mul_overflow(item_size, capacity, &bytes))
+        return WEFT_EINVAL;
+    weft_chan *ch = calloc(1, sizeof *ch);
+    if (!ch)
+        return WEFT_ENOMEM;
+    if (options)
+        memcpy(&ch->options, options, WF_MIN(size, sizeof ch->options));
+    ch->item_size = item_size;
+    ch->capacity = capacity;
+    ch->block_items = WF_MAX(BLOCK_BYTES / item_size, 16);
+    wf_list_init(&ch->receivers);
+    wf_list_init(&ch->senders);
+    if (bytes > 0 && !(ch->ring = malloc(bytes))) {
+        free(ch);
+        return WEFT_ENOMEM;
+    }
+    *out = ch;
+    return 0;
+}

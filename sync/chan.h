@@ -1,0 +1,37 @@
+/* chan.h - a wait in a channel: alone, in a select, or in a stackless task's future. */
+#ifndef WF_CHAN_H
+#define WF_CHAN_H
+
+#include <base/case.h>
+#include <base/exec.h>
+#include <base/list.h>
+#include <weft/chan.h>
+
+typedef struct wf_chan_node {
+    wf_node node;           /* under the channel's lock, and so all below; in a queue of it until it is served */
+    wf_select_word *select; /* decides whether it may be served; NULL: always */
+    void *item;             /* the sender's, or where the receiver wants it */
+    weft_waker waker;
+    unsigned index; /* of its case */
+    int status;
+    bool done; /* served: status is set */
+} wf_chan_node;
+
+typedef struct wf_chan_op {
+    wf_chan_node node;
+    weft_chan *ch;
+    bool sends;
+    bool queued; /* its owner's */
+} wf_chan_op;
+
+/* Field by field: the waker and the links are set when it queues. */
+#define wf_chan_op_init(channel, sending, where)                                                     \
+    {                                                                                                \
+        .node = {.item = (where)}, .ch = (channel), .sends = (sending)                               \
+    }
+
+ssize_t wf_chan_poll(void *op, weft_context *cx);
+/* What it was served with before it could leave, or WEFT_PENDING. */
+ssize_t wf_chan_cancel(void *op);
+
+#endif
