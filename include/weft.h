@@ -3,6 +3,7 @@
 #define WEFT_H
 
 #include <weft/base.h>
+#include <weft/chan.h>
 #include <weft/coro.h>
 #include <weft/diag.h>
 #include <weft/future.h>
@@ -13,6 +14,7 @@
 #include <weft/runtime.h>
 #include <weft/scope.h>
 #include <weft/scoped.h>
+#include <weft/select.h>
 #include <weft/task.h>
 #include <weft/time.h>
 #include <weft/token.h>

@@ -7,6 +7,7 @@
  *
  * It is freed when no child is left and nobody is inside: neither a waiter that has not returned yet nor a thread between two of its
  * lock's sections. Whoever settles last wakes the closer, and touches nothing after the unlock. */
+#include <base/case.h>
 #include <base/scope.h>
 #include <runtime/group.h>
 #include <runtime/runtime.h>
@@ -365,6 +366,16 @@ static void discard_member(weft_group *g, wf_member *m)
         free(m);
 }
 
+/* What a NEXT came back with. */
+static int report(wf_group_op *op, void **result)
+{
+    if (!op->taken)
+        return WEFT_EOF;
+    int status = take(op->group, op->taken->task, result);
+    discard_member(op->group, op->taken);
+    return status;
+}
+
 int weft_group_next(weft_group *g, void **result)
 {
     if (result)
@@ -379,12 +390,23 @@ int weft_group_next(weft_group *g, void **result)
     ssize_t err = ready ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
     if (err < 0)
         return (int)err;
-    if (!op.taken)
-        return WEFT_EOF;
-    int status = take(g, op.taken->task, result);
-    discard_member(g, op.taken);
-    return status;
+    return report(&op, result);
 }
+
+WF_CASE_FITS(wf_group_op);
+
+static ssize_t poll_case(weft_case *c, weft_context *cx)
+{
+    wf_group_op *op = WF_CASE_STATE(c, wf_group_op);
+    op->group = c->object_;
+    op->want = WF_GROUP_NEXT;
+    ssize_t err = wf_group_op_poll(op, cx);
+    return err < 0 ? err : report(op, c->value_);
+}
+
+static void leave_case(weft_case *c) { wf_group_op_cancel(WF_CASE_STATE(c, wf_group_op)); }
+
+const struct weft_case_ops weft_case_group_next_ = {.poll = poll_case, .leave = leave_case};
 
 int weft_group_wait(weft_group *g)
 {

@@ -1,4 +1,5 @@
 /* join.c - the handle's side of a task: join, wait, detach, abort, and looking at it. */
+#include <base/case.h>
 #include <runtime/runtime.h>
 #include <stdlib.h>
 
@@ -49,6 +50,27 @@ static ssize_t join_cancel(void *arg)
 }
 
 static const wf_op_ops join_ops = {.poll = join_poll, .cancel = join_cancel};
+
+WF_CASE_FITS(join_op);
+
+/* Takes the result of one that has ended; the handle is gone then. */
+static ssize_t poll_case(weft_case *c, weft_context *cx)
+{
+    join_op *op = WF_CASE_STATE(c, join_op);
+    op->task = c->object_;
+    ssize_t ended = join_poll(op, cx);
+    if (ended == 0)
+        op->task = NULL;
+    return ended < 0 ? ended : weft_try_join(c->object_, c->value_);
+}
+
+static void leave_case(weft_case *c)
+{
+    if (WF_CASE_STATE(c, join_op)->task)
+        join_cancel(WF_CASE_STATE(c, join_op));
+}
+
+const struct weft_case_ops weft_case_join_ = {.poll = poll_case, .leave = leave_case};
 
 static bool is_myself(const weft_task *task)
 {

@@ -24,6 +24,12 @@ typedef struct block {
     alignas(16) char items[];
 } block;
 
+/* An item whose receiver went before it looked at it. */
+typedef struct returned {
+    struct returned *next;
+    alignas(16) char item[];
+} returned;
+
 struct weft_chan {
     wf_spin lock;
     bool closed; /* under lock, and so all below */
@@ -34,6 +40,7 @@ struct weft_chan {
     char *ring;        /* bounded */
     block *first, *last, *spare;
     size_t block_items; /* unbounded */
+    returned *returned; /* before all others, and beyond the capacity */
     wf_list receivers, senders;
 };
 
@@ -50,7 +57,10 @@ static inline void copy_item(const weft_chan *ch, void *to, const void *from)
 
 static bool unbounded(const weft_chan *ch) { return ch->capacity == WEFT_UNBOUNDED; }
 
-static bool needs_block(const weft_chan *ch) { return unbounded(ch) && (!ch->last || ch->tail == ch->block_items) && !ch->spare; }
+static bool needs_block(const weft_chan *ch)
+{
+    return unbounded(ch) && (!ch->last || ch->tail == ch->block_items) && !ch->spare;
+}
 
 static void add_block(weft_chan *ch)
 {
@@ -95,10 +105,20 @@ static void drop_first_block(weft_chan *ch)
         ch->spare = b;
 }
 
+static void pop_returned(weft_chan *ch, void *item)
+{
+    returned *r = ch->returned;
+    ch->returned = r->next;
+    copy_item(ch, item, r->item);
+    free(r);
+}
+
 /* There is an item. */
 static void pop(weft_chan *ch, void *item)
 {
-    if (unbounded(ch)) {
+    if (wf_unlikely(ch->returned != NULL)) {
+        pop_returned(ch, item);
+    } else if (unbounded(ch)) {
         copy_item(ch, item, ch->first->items + ch->head++ * ch->item_size);
         if (ch->head == ch->block_items || (ch->first == ch->last && ch->head == ch->tail))
             drop_first_block(ch);
@@ -151,11 +171,9 @@ static int send_locked(weft_chan *ch, const void *item, const wf_select_word *se
         finish(receiver, 0, out);
         return 0;
     }
-    if (receiver) { /* the oldest is its; that makes a place */
+    if (wf_unlikely(receiver != NULL)) { /* the oldest is its */
         pop(ch, receiver->item);
-        push(ch, item);
         finish(receiver, 0, out);
-        return 0;
     }
     if (ch->len >= ch->capacity || !wf_list_empty(&ch->senders))
         return WEFT_EAGAIN;
@@ -163,20 +181,27 @@ static int send_locked(weft_chan *ch, const void *item, const wf_select_word *se
     return 0;
 }
 
+static wf_chan_node *first_sender(weft_chan *ch, const wf_select_word *self)
+{
+    return wf_list_empty(&ch->senders) ? NULL : choose(&ch->senders, self);
+}
+
 static int recv_locked(weft_chan *ch, void *item, const wf_select_word *self, weft_waker *out)
 {
-    wf_chan_node *sender = wf_list_empty(&ch->senders) ? NULL : choose(&ch->senders, self);
-    if (ch->len == 0 && !sender)
-        return ch->closed ? WEFT_ECLOSED : WEFT_EAGAIN;
-    if (ch->len == 0) {
-        copy_item(ch, item, sender->item);
-    } else {
+    wf_chan_node *sender;
+    if (ch->len > 0) {
         pop(ch, item);
-        if (sender)
+        if (ch->len < ch->capacity && (sender = first_sender(ch, self))) {
             push(ch, sender->item);
+            finish(sender, 0, out);
+        }
+        return 0;
     }
-    if (sender)
-        finish(sender, 0, out);
+    sender = first_sender(ch, self);
+    if (!sender)
+        return ch->closed ? WEFT_ECLOSED : WEFT_EAGAIN;
+    copy_item(ch, item, sender->item);
+    finish(sender, 0, out);
     return 0;
 }
 
@@ -285,7 +310,76 @@ ssize_t wf_chan_cancel(void *arg)
     return done ? op->node.status : WEFT_PENDING;
 }
 
+/* Its receiver has gone without looking at it: it is the next one's, before all that came later. */
+static void give_back(weft_chan *ch, void *item)
+{
+    weft_waker other = {NULL, NULL};
+    returned *r = malloc(sizeof *r + ch->item_size);
+    if (r)
+        copy_item(ch, r->item, item);
+    wf_spin_lock(&ch->lock);
+    wf_chan_node *receiver = first_receiver(ch, NULL);
+    if (receiver) {
+        copy_item(ch, receiver->item, item);
+        finish(receiver, 0, &other);
+    } else if (r) {
+        r->next = ch->returned;
+        ch->returned = r;
+        ch->len++;
+    }
+    unlock_and_wake(ch, &other);
+    if (receiver)
+        free(r);
+    else if (!r)
+        wf_call_back(ch->options.drop, item); /* out of memory, and nobody to take it */
+}
+
+void wf_chan_leave(wf_chan_op *op)
+{
+    if (wf_chan_cancel(op) == 0 && !op->sends)
+        give_back(op->ch, op->node.item);
+}
+
 static const wf_op_ops chan_ops = {.poll = wf_chan_poll, .cancel = wf_chan_cancel};
+
+/* ---- poll twins ---------------------------------------------------------------------------------------------- */
+
+WF_OP_FITS(wf_chan_op);
+
+static void leave_op(weft_op *op) { wf_chan_leave(WF_OP_STATE(op, wf_chan_op)); }
+
+static const struct weft_op_ops chan_op_ops = {.leave = leave_op};
+
+static weft_poll poll_op(weft_context *cx, weft_op *op, weft_chan *ch, bool sends, void *item)
+{
+    wf_chan_op *own = WF_OP_STATE(op, wf_chan_op);
+    if (!op->ops_) {
+        *own = (wf_chan_op)wf_chan_op_init(ch, sends, item);
+        op->ops_ = &chan_op_ops;
+    }
+    int result = (int)wf_chan_poll(own, cx);
+    if (result != WEFT_PENDING)
+        op->ops_ = NULL;
+    return result;
+}
+
+weft_poll weft_poll_chan_send(weft_context *cx, weft_op *op, weft_chan *ch, const void *item)
+{
+    return cx && op && ch && item ? poll_op(cx, op, ch, true, (void *)item) : WEFT_EINVAL;
+}
+
+weft_poll weft_poll_chan_recv(weft_context *cx, weft_op *op, weft_chan *ch, void *item)
+{
+    return cx && op && ch && item ? poll_op(cx, op, ch, false, item) : WEFT_EINVAL;
+}
+
+void weft_op_drop(weft_op *op)
+{
+    if (!op || !op->ops_)
+        return;
+    op->ops_->leave(op);
+    op->ops_ = NULL;
+}
 
 /* ---- public -------------------------------------------------------------------------------------------------- */
 

@@ -25,13 +25,15 @@ typedef struct wf_chan_op {
 } wf_chan_op;
 
 /* Field by field: the waker and the links are set when it queues. */
-#define wf_chan_op_init(channel, sending, where)                                                     \
-    {                                                                                                \
-        .node = {.item = (where)}, .ch = (channel), .sends = (sending)                               \
+#define wf_chan_op_init(channel, sending, where)                       \
+    {                                                                  \
+        .node = {.item = (where)}, .ch = (channel), .sends = (sending) \
     }
 
 ssize_t wf_chan_poll(void *op, weft_context *cx);
 /* What it was served with before it could leave, or WEFT_PENDING. */
 ssize_t wf_chan_cancel(void *op);
+/* Leave it, whatever it was served with: an item goes back. */
+void wf_chan_leave(wf_chan_op *op);
 
 #endif

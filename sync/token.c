@@ -3,6 +3,7 @@
  * A tree shares one of a fixed set of locks, so nobody needs to know how long its root lives. Cancelling walks without recursion: the
  * children of a cancelled token join a list of those to be cancelled, in which a token may still be freed, and wakers are called
  * between two sections of the lock, a handful at a time. Once cancelled, a token is on its own: what is above and below no longer matters. */
+#include <base/case.h>
 #include <base/list.h>
 #include <base/lock.h>
 #include <base/scope.h>
@@ -195,10 +196,11 @@ static ssize_t wait_poll(void *arg, weft_context *cx)
 static ssize_t wait_cancel(void *arg)
 {
     wait_op *op = arg;
+    if (!op->waiting)
+        return WEFT_PENDING;
     wf_spin_lock(op->lock);
     bool fired = has_fired(op);
-    if (!fired)
-        wf_node_unlink(&op->waiter.node);
+    wf_node_unlink(&op->waiter.node);
     weft_waker waker = op->waker;
     wf_spin_unlock(op->lock);
     weft_waker_drop(&waker);
@@ -207,13 +209,29 @@ static ssize_t wait_cancel(void *arg)
 
 static const wf_op_ops wait_ops = {.poll = wait_poll, .cancel = wait_cancel};
 
+static wait_op wait_for(weft_token *t) { return (wait_op){.waiter.fire = fire_wait, .token = t, .lock = t->lock}; }
+
 int weft_token_wait(weft_token *t)
 {
     if (!t)
         return WEFT_EINVAL;
-    wait_op op = {.waiter.fire = fire_wait, .token = t, .lock = t->lock};
+    wait_op op = wait_for(t);
     return (int)wf_await(&wait_ops, &op, WEFT_FOREVER);
 }
+
+WF_CASE_FITS(wait_op);
+
+static ssize_t poll_case(weft_case *c, weft_context *cx)
+{
+    wait_op *op = WF_CASE_STATE(c, wait_op);
+    if (!op->token)
+        *op = wait_for(c->object_);
+    return wait_poll(op, cx);
+}
+
+static void leave_case(weft_case *c) { wait_cancel(WF_CASE_STATE(c, wait_op)); }
+
+const struct weft_case_ops weft_case_token_ = {.poll = poll_case, .leave = leave_case};
 
 /* ---- binding a scope ----------------------------------------------------------------------------------------- */
 

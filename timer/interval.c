@@ -3,7 +3,7 @@
  * The schedule moves only when a tick has been taken: an interrupted wait leaves the interval as it was. Sums saturate: a tick
  * further away than time goes is due at WEFT_FOREVER, which never comes. */
 #include <base/common.h>
-#include <weft/time.h>
+#include <timer/interval.h>
 
 /* In next_: no tick was asked for yet, so the first is due when it is. Later ones are due after the clock's zero. */
 enum { NOT_STARTED = 0 };
@@ -16,8 +16,10 @@ int weft_interval_init(weft_interval *iv, int64_t period, weft_missed behaviour)
     return 0;
 }
 
-/* The tick that was due at @due is taken at @now; perhaps so late that the times of others have passed too. */
-static void take(weft_interval *iv, int64_t due, int64_t now)
+int64_t wf_interval_due(const weft_interval *iv) { return iv->next_ == NOT_STARTED ? weft_now() : iv->next_; }
+
+/* Perhaps so late that the times of others have passed too. */
+void wf_interval_take(weft_interval *iv, int64_t due, int64_t now)
 {
     int64_t late = now - due, passed = late / iv->period_;
     bool leaves_out = iv->behaviour_ != WEFT_MISSED_BURST;
@@ -40,11 +42,11 @@ int weft_interval_tick(weft_interval *iv, int64_t *scheduled)
 {
     if (!iv || iv->period_ <= 0)
         return WEFT_EINVAL;
-    int64_t due = iv->next_ == NOT_STARTED ? weft_now() : iv->next_;
+    int64_t due = wf_interval_due(iv);
     int err = weft_sleep_until(due);
     if (err < 0)
         return err;
-    take(iv, due, weft_now());
+    wf_interval_take(iv, due, weft_now());
     if (scheduled)
         *scheduled = due;
     return 0;

@@ -28,37 +28,39 @@ typedef struct weft_case {
 WEFT_API int weft_select(weft_case *cases, int n);
 WEFT_API int weft_select_biased(weft_case *cases, int n);
 
-extern WEFT_API const struct weft_case_ops weft_case_default_, weft_case_recv_, weft_case_send_, weft_case_join_, weft_case_group_next_,
-    weft_case_after_, weft_case_at_, weft_case_tick_, weft_case_readable_, weft_case_writable_, weft_case_accept_, weft_case_token_,
-    weft_case_signal_, weft_case_exited_, weft_case_oneshot_, weft_case_subscription_, weft_case_watch_, weft_case_notify_,
-    weft_case_future_, weft_case_completion_;
+extern WEFT_API const struct weft_case_ops weft_case_default_, weft_case_recv_, weft_case_send_, weft_case_join_,
+    weft_case_group_next_, weft_case_after_, weft_case_at_, weft_case_tick_, weft_case_readable_, weft_case_writable_,
+    weft_case_accept_, weft_case_token_, weft_case_signal_, weft_case_exited_, weft_case_oneshot_,
+    weft_case_subscription_, weft_case_watch_, weft_case_notify_, weft_case_future_, weft_case_completion_;
 
-#define WEFT_CASE_(ops, object, value, when)                    \
-    {                                                           \
+#define WEFT_CASE_(ops, object, value, when)                                 \
+    {                                                                        \
         0, 0, &(ops), (void *)(object), (void *)(value), (when), NULL, { 0 } \
     }
 
 /* A NULL object never fires. */
 #define WEFT_RECV(ch, item) WEFT_CASE_(weft_case_recv_, ch, item, 0)
 #define WEFT_SEND(ch, item) WEFT_CASE_(weft_case_send_, ch, item, 0)
-#define WEFT_JOIN(task, result) WEFT_CASE_(weft_case_join_, task, result, 0)                /* frees the handle, as weft_join() */
+#define WEFT_JOIN(task, result) WEFT_CASE_(weft_case_join_, task, result, 0) /* frees the handle, as weft_join() */
 #define WEFT_GROUP_NEXT(group, result) WEFT_CASE_(weft_case_group_next_, group, result, 0)
-#define WEFT_AFTER(ns) WEFT_CASE_(weft_case_after_, &weft_case_after_, NULL, ns)            /* from the call on */
-#define WEFT_AT(when) WEFT_CASE_(weft_case_at_, &weft_case_at_, NULL, when)                 /* on weft_now()'s clock */
+#define WEFT_AFTER(ns) WEFT_CASE_(weft_case_after_, &weft_case_after_, NULL, ns) /* from the call on */
+#define WEFT_AT(when) WEFT_CASE_(weft_case_at_, &weft_case_at_, NULL, when)      /* on weft_now()'s clock */
 #define WEFT_TICK(interval) WEFT_CASE_(weft_case_tick_, interval, NULL, 0)
-#define WEFT_READABLE(stream) WEFT_CASE_(weft_case_readable_, stream, NULL, 0)              /* a read would not wait */
+#define WEFT_READABLE(stream) WEFT_CASE_(weft_case_readable_, stream, NULL, 0) /* a read would not wait */
 #define WEFT_WRITABLE(stream) WEFT_CASE_(weft_case_writable_, stream, NULL, 0)
 #define WEFT_ACCEPT(listener, stream) WEFT_CASE_(weft_case_accept_, listener, stream, 0)
 #define WEFT_TOKEN(token) WEFT_CASE_(weft_case_token_, token, NULL, 0)
-#define WEFT_SIGNAL(signal) WEFT_CASE_(weft_case_signal_, signal, NULL, 0)                  /* status: how many arrived */
-#define WEFT_EXITED(process) WEFT_CASE_(weft_case_exited_, process, NULL, 0)                /* status: as weft_process_wait() */
+#define WEFT_SIGNAL(signal) WEFT_CASE_(weft_case_signal_, signal, NULL, 0)   /* status: how many arrived */
+#define WEFT_EXITED(process) WEFT_CASE_(weft_case_exited_, process, NULL, 0) /* status: as weft_process_wait() */
 #define WEFT_ONESHOT(oneshot, item) WEFT_CASE_(weft_case_oneshot_, oneshot, item, 0)
 #define WEFT_SUBSCRIPTION(sub, item) WEFT_CASE_(weft_case_subscription_, sub, item, 0)
-#define WEFT_WATCH(watch, version) WEFT_CASE_(weft_case_watch_, watch, version, 0)          /* a value newer than *version is there: weft_watch_next() would not wait */
+#define WEFT_WATCH(watch, version) \
+    WEFT_CASE_(weft_case_watch_, watch, version, 0) /* a value newer than *version is there: weft_watch_next() would not wait */
 #define WEFT_NOTIFIED(notify) WEFT_CASE_(weft_case_notify_, notify, NULL, 0)
 #define WEFT_COMPLETION(completion) WEFT_CASE_(weft_case_completion_, completion, NULL, 0)
-#define WEFT_FUTURE(future, result) WEFT_CASE_(weft_case_future_, future, result, 0)        /* polled, never dropped; one that was chosen is not polled again */
-#define WEFT_DEFAULT WEFT_CASE_(weft_case_default_, NULL, NULL, 0)                          /* if nothing else is ready: do not wait */
+#define WEFT_FUTURE(future, result) \
+    WEFT_CASE_(weft_case_future_, future, result, 0) /* polled, never dropped; one that was chosen is not polled again */
+#define WEFT_DEFAULT WEFT_CASE_(weft_case_default_, NULL, NULL, 0) /* if nothing else is ready: do not wait */
 
 WEFT_END_DECLS
 
