@@ -15,6 +15,7 @@
 #include <weft/scope.h>
 #include <weft/scoped.h>
 #include <weft/select.h>
+#include <weft/sync.h>
 #include <weft/task.h>
 #include <weft/time.h>
 #include <weft/token.h>

@@ -37,7 +37,8 @@ typedef struct weft_options {
     void (*log)(void *arg, weft_log_level level, const char *task, const char *text); /* NULL: standard error */
     void *log_arg;
     weft_allocator allocator; /* zero: malloc */
-    weft_clock clock;         /* for tests: see weft_clock_advance() */
+    unsigned blocking_threads; /* most threads for blocking jobs; 0: 512. Files and names have some of their own beside */
+    weft_clock clock;          /* for tests: see weft_clock_advance() */
 } weft_options;
 
 #define WEFT_OPTIONS_INIT \

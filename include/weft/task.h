@@ -19,6 +19,7 @@ typedef struct weft_spawn_options {
     void (*drop_result)(void *); /* called with the result once, if nobody takes it */
     size_t copy_arg;             /* that many bytes at arg are copied into the task, which gets the copy's address */
     weft_runtime *runtime;       /* NULL: the current one */
+    unsigned blocking;           /* nonzero: fn runs on a thread of the pool and may block: see weft_spawn_blocking() */
     weft_group *group;           /* a child of that group, which then has its handle: see weft/group.h */
 } weft_spawn_options;
 
@@ -55,6 +56,23 @@ static inline int weft_spawn_future_with(weft_task **task, const weft_spawn_opti
 {
     return weft_spawn_future_sized(task, options, sizeof *options, f);
 }
+
+/* ---- blocking work ------------------------------------------------------------------------------------------- */
+
+/**
+ * Start a job on a thread that may block. It is an ordinary thread as far as waiting goes, with the job as its task: names, ids, locals and
+ * weft_panic() work. Aborted before it has begun it never begins; later weft_is_cancelled() tells it, and it completes.
+ * Threads are started as needed, up to weft_options.blocking_threads, and leave after 10 s without work. Jobs beyond that queue, in order.
+ */
+WEFT_API int weft_spawn_blocking(weft_task **task, weft_fn fn, void *arg);
+
+/**
+ * **awaits** one blocking call on such a thread, as part of the calling task: its locals and its name are the caller's. Once it has begun this
+ * returns only after it has ended, so @arg may be on the stack. On an ordinary thread @fn is simply called.
+ * Returns: 0 with *@result what @fn returned; WEFT_EFAILED (its code in *@result); an interruption: @fn was not called. A panic in @fn is one of
+ *          the caller. WEFT_EDEADLK where nothing can wait; WEFT_ENOMEM.
+ */
+WEFT_API int weft_blocking(weft_fn fn, void *arg, void **result);
 
 /* ---- tasks in the caller's memory --------------------------------------------------------------------------- */
 
