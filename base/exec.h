@@ -23,11 +23,13 @@ typedef struct wf_body {
     struct wf_body *outer;   /* who resumed it, while it runs; NULL: nobody */
     struct wf_ctx *ctx;      /* where its stack is left; NULL: an ordinary thread's, which is no context by itself */
     struct wf_stack *stack;  /* the pooled stack that it runs on; NULL for loops and threads, which cannot defer */
+    uintptr_t low;           /* where that begins; 0 without one */
     struct weft_coro *coro;  /* the coroutine that it is, or NULL */
     struct wf_defer *defers; /* newest first */
     uint32_t shields;        /* weft_shield_enter()s that it has not left */
     wf_spin lock;
     bool shared;                     /* dependents were made: others may still be about to unlock */
+    struct weft_held_ *held;         /* the mutexes that it holds, newest first: see sync/mutex.c */
     weft_scope *scopes;              /* innermost first: see scope.h */
     struct wf_binding *bindings;     /* newest first */
     struct wf_dependent *dependents; /* under lock: newest first */

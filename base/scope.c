@@ -1,6 +1,22 @@
 /* scope.c - see scope.h. */
 #include <base/scope.h>
 
+/* ---- what was forgotten -------------------------------------------------------------------------------------- */
+
+/* Its frame is gone: by its address, or because something else lies there now. Stacks are always readable. */
+static bool is_gone(const weft_scope *scope, const wf_body *body)
+{
+    uintptr_t address = (uintptr_t)scope, frame = (uintptr_t)__builtin_frame_address(0);
+    return (address >= body->low && address < frame && body->low != 0) || scope->body_ != body;
+}
+
+/* The one that was not left is no longer one; the task learns of its mistake. */
+WEFT_NORETURN WF_NOINLINE static void forgotten(wf_body *body)
+{
+    wf_scopes_detach(body);
+    weft_panic("a scope was not left: the function that entered it has returned, or has entered it again");
+}
+
 /* ---- what has fired ------------------------------------------------------------------------------------------ */
 
 static bool is_inside(const weft_scope *scope, const weft_scope *outer)
@@ -34,9 +50,13 @@ static void fire(weft_scope *scope, int code)
 
 static void carry_over(wf_body *body)
 {
-    for (wf_binding *b = body->bindings; b; b = b->next)
-        if (wf_load_acq(&b->fired)) /* [BINDING] acquire: what the one who cancelled did before */
-            fire(b->scope, WEFT_ECANCELED);
+    for (wf_binding *b = body->bindings; b; b = b->next) {
+        if (!wf_load_acq(&b->fired)) /* [BINDING] acquire: what the one who cancelled did before */
+            continue;
+        if (wf_unlikely(b->scope->body_ != body))
+            forgotten(body);
+        fire(b->scope, WEFT_ECANCELED);
+    }
 }
 
 /* The clock is read once, and only if somebody needs it. */
@@ -53,11 +73,15 @@ int wf_scopes_look(wf_exec *exec, bool *any)
 {
     bool hidden = false;
     int64_t now = -1;
+    if (exec->body->scopes && is_gone(exec->body->scopes, exec->body))
+        forgotten(exec->body);
     *any = false;
     exec->cause = NULL;
     for (wf_body *body = exec->body; body; body = body->outer) {
         carry_over(body);
         for (weft_scope *s = body->scopes; s; s = s->outer_) {
+            if (wf_unlikely(s->body_ != body))
+                forgotten(body);
             if (!s->fired_ && has_passed(s->deadline_, &now))
                 fire(s, WEFT_ETIMEDOUT);
             if (!s->fired_)
@@ -72,11 +96,15 @@ int wf_scopes_look(wf_exec *exec, bool *any)
 }
 
 /* Hidden ones count: what depends on them is stopped all the same. */
-int64_t wf_scopes_nearest(const wf_body *body, int64_t deadline)
+int64_t wf_scopes_nearest(wf_body *body, int64_t deadline)
 {
+    if (body->scopes && is_gone(body->scopes, body))
+        forgotten(body);
     for (; body; body = body->outer)
         for (const weft_scope *s = body->scopes; s; s = s->outer_)
-            if (!s->fired_ && s->deadline_ < deadline)
+            if (s->body_ != body)
+                forgotten(body);
+            else if (!s->fired_ && s->deadline_ < deadline)
                 deadline = s->deadline_;
     return deadline;
 }
@@ -117,6 +145,8 @@ int weft_scope_enter(weft_scope *scope, int64_t timeout)
     if (wf_unlikely(!exec || !wf_exec_can_wait(exec)))
         return refuse(scope, exec ? WEFT_EDEADLK : WEFT_ENOMEM);
     wf_body *body = exec->body;
+    if (wf_unlikely(body->scopes && (body->scopes == scope || is_gone(body->scopes, body))))
+        forgotten(body);
     scope->outer_ = body->scopes;
     scope->body_ = body;
     scope->deadline_ = timeout == WEFT_FOREVER ? WEFT_FOREVER : wf_add_saturating(weft_now(), WF_MAX(timeout, 0));
@@ -172,6 +202,7 @@ int weft_scope_leave(weft_scope *scope)
         hand_dependents_out(body, scope);
     body->scopes = scope->outer_;
     scope->body_ = NULL;
+    exec->cause = NULL;
     return scope->received_ ? scope->fired_ : 0;
 }
 
@@ -210,7 +241,7 @@ void wf_dependent_add(wf_dependent *d, wf_exec *exec)
     wf_body *body = exec->body;
     d->body = body;
     d->scope = body->scopes;
-    d->stopped = false;
+    d->of_thread = !body->ctx;
     d->prev = NULL;
     wf_spin_lock(&body->lock);
     body->shared = true;
@@ -232,14 +263,21 @@ static void unlink_locked(wf_dependent *d)
     d->body = NULL;
 }
 
+/* An ordinary thread may end while another closes what it made: its body goes then. */
+static wf_spin threads_lock;
+
 void wf_dependent_remove(wf_dependent *d)
 {
+    if (d->of_thread)
+        wf_spin_lock(&threads_lock);
     wf_body *body = d->body;
-    if (!body)
-        return;
-    wf_spin_lock(&body->lock);
-    unlink_locked(d);
-    wf_spin_unlock(&body->lock);
+    if (body) {
+        wf_spin_lock(&body->lock);
+        unlink_locked(d);
+        wf_spin_unlock(&body->lock);
+    }
+    if (d->of_thread)
+        wf_spin_unlock(&threads_lock);
 }
 
 static wf_dependent *take_newest(wf_body *body)
@@ -254,8 +292,10 @@ static wf_dependent *take_newest(wf_body *body)
 
 void wf_dependents_forget(wf_body *body)
 {
+    wf_spin_lock(&threads_lock);
     while (body->shared && take_newest(body))
         ;
+    wf_spin_unlock(&threads_lock);
 }
 
 void wf_dependents_close(wf_body *body)

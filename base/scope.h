@@ -27,6 +27,7 @@ typedef struct wf_dependent {
     struct wf_dependent *next, *prev;         /* under body->lock */
     wf_body *body;                            /* NULL: nobody's */
     weft_scope *scope;                        /* the innermost around its creation; its creator's */
+    bool of_thread;                           /* body is an ordinary thread's */
     bool stopped;                             /* its creator's */
     void (*stop)(struct wf_dependent *self);  /* any time, never waits */
     void (*close)(struct wf_dependent *self); /* waits */
@@ -39,7 +40,7 @@ wf_exec *wf_scope_owner(const weft_scope *scope);
 static inline bool wf_scopes_entered(const wf_body *body) { return body->scopes || body->outer; }
 
 /* The earliest deadline of what has not fired, or @deadline if that is earlier. */
-int64_t wf_scopes_nearest(const wf_body *body, int64_t deadline);
+int64_t wf_scopes_nearest(wf_body *body, int64_t deadline);
 
 /* Find out what has fired and stop what depends on it. Returns the code of the outermost one that no shield hides, with
  * exec->cause set, or 0. *@any: there is one that has fired, hidden or not. */

@@ -95,6 +95,7 @@ void wf_coro_panic(weft_coro *c, const char *text)
     if (!c->panicked)
         strncpy(c->error, text, sizeof c->error - 1);
     c->panicked = true;
+    wf_body_holds_no_mutex(&c->body, c->exec->task, "had a coroutine that panicked");
     c->body.shields = 0;
     wf_scopes_detach(&c->body);
     close_body(c);
@@ -126,7 +127,10 @@ int weft_coro_create(weft_coro **out, weft_fn fn, void *arg, size_t stack_size)
         return err;
     }
     weft_coro *c = (weft_coro *)(void *)(wf_stack_top(stack) - (sizeof *c + 63) / 64 * 64);
-    *c = (weft_coro){.state = FRESH, .body = {.ctx = &c->ctx, .stack = stack, .coro = c}, .fn = fn, .arg = arg};
+    *c = (weft_coro){.state = FRESH,
+                     .body = {.ctx = &c->ctx, .stack = stack, .low = (uintptr_t)stack->base, .coro = c},
+                     .fn = fn,
+                     .arg = arg};
     wf_ctx_init(&c->ctx, stack->base, stack->size, c, entry, c);
     *out = c;
     return 0;

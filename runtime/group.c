@@ -144,11 +144,14 @@ static void child_ended(weft_waker *self)
     void *value = m->task->value;
     bool discard = g->options.discard;
     bool failed = status < 0 && status != WEFT_EABORTED;
-    if (discard)
-        take(g, m->task, NULL);
     wf_spin_lock(&g->lock);
-    wf_node_unlink(&m->node);
+    wf_node_unlink(&m->node); /* from now on nobody aborts it: its handle may go */
     m->ended = true;
+    if (discard) {
+        wf_spin_unlock(&g->lock);
+        take(g, m->task, NULL);
+        wf_spin_lock(&g->lock);
+    }
     note_end_locked(g, status, value);
     bool freed = discard && retire_locked(m);
     if (!discard)
@@ -196,7 +199,8 @@ static void get(wf_group_op *op)
     else if (op->want == WF_GROUP_ROOM && !g->cancelled)
         op->reserved = true;
     g->live += op->reserved;
-    g->inside += op->reserved; /* the spawner comes back */
+    op->inside = op->taken || op->reserved || op->want == WF_GROUP_ENDED; /* it comes back */
+    g->inside += op->inside;
 }
 
 /* The waker is the caller's, to drop it outside the lock. */
@@ -300,7 +304,7 @@ static int reserve(weft_group *g)
     ssize_t err = wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
     if (err < 0)
         return (int)err;
-    return op.reserved ? 0 : WEFT_ECANCELED;
+    return op.reserved ? 0 : WEFT_ECANCELED; /* reserved: enroll() or give_back_place() is what comes back */
 }
 
 static void give_back_place(weft_group *g)
@@ -357,13 +361,25 @@ int weft_group_spawn(weft_group *g, weft_fn fn, void *arg)
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
-static void discard_member(weft_group *g, wf_member *m)
+static void discard_member(wf_group_op *op)
 {
+    weft_group *g = op->group;
     wf_spin_lock(&g->lock);
-    bool freed = retire_locked(m);
-    wf_spin_unlock(&g->lock);
+    bool freed = retire_locked(op->taken);
+    leave_locked(op);
+    settle(g);
     if (freed)
-        free(m);
+        free(op->taken);
+}
+
+/* What has ended is reported whatever the caller's state. */
+static bool enter_now(wf_group_op *op)
+{
+    weft_waker none = {NULL, NULL};
+    wf_spin_lock(&op->group->lock);
+    bool ready = try_locked(op, &none);
+    settle(op->group);
+    return ready;
 }
 
 /* What a NEXT came back with. */
@@ -372,7 +388,7 @@ static int report(wf_group_op *op, void **result)
     if (!op->taken)
         return WEFT_EOF;
     int status = take(op->group, op->taken->task, result);
-    discard_member(op->group, op->taken);
+    discard_member(op);
     return status;
 }
 
@@ -383,11 +399,7 @@ int weft_group_next(weft_group *g, void **result)
     if (!g)
         return WEFT_EINVAL;
     wf_group_op op = {.group = g, .want = WF_GROUP_NEXT};
-    wf_spin_lock(&g->lock);
-    weft_waker none = {NULL, NULL};
-    bool ready = try_locked(&op, &none); /* something that has ended is reported whatever the caller's state */
-    settle(g);
-    ssize_t err = ready ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    ssize_t err = enter_now(&op) ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
     if (err < 0)
         return (int)err;
     return report(&op, result);
@@ -401,10 +413,19 @@ static ssize_t poll_case(weft_case *c, weft_context *cx)
     op->group = c->object_;
     op->want = WF_GROUP_NEXT;
     ssize_t err = wf_group_op_poll(op, cx);
-    return err < 0 ? err : report(op, c->value_);
+    if (err == WEFT_PENDING)
+        return err;
+    int status = err < 0 ? (int)err : report(op, c->value_);
+    op->group = NULL; /* it may go now */
+    return status;
 }
 
-static void leave_case(weft_case *c) { wf_group_op_cancel(WF_CASE_STATE(c, wf_group_op)); }
+static void leave_case(weft_case *c)
+{
+    wf_group_op *op = WF_CASE_STATE(c, wf_group_op);
+    if (op->group)
+        wf_group_op_cancel(op);
+}
 
 const struct weft_case_ops weft_case_group_next_ = {.poll = poll_case, .leave = leave_case};
 
@@ -414,16 +435,15 @@ int weft_group_wait(weft_group *g)
         return WEFT_EINVAL;
     if (is_child(g))
         return WEFT_EDEADLK;
-    if (weft_group_running(g) > 0) {
-        wf_group_op op = {.group = g, .want = WF_GROUP_ENDED};
-        ssize_t err = wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
-        if (err < 0)
-            return (int)err;
-    }
+    wf_group_op op = {.group = g, .want = WF_GROUP_ENDED};
+    int err = enter_now(&op) ? 0 : (int)wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    if (err < 0)
+        return err;
     wf_spin_lock(&g->lock);
-    int failure = g->failure ? g->failure : g->lost ? WEFT_EABORTED : 0;
-    wf_spin_unlock(&g->lock);
-    return failure;
+    err = g->failure ? g->failure : g->lost ? WEFT_EABORTED : 0;
+    leave_locked(&op);
+    settle(g);
+    return err;
 }
 
 size_t weft_group_running(weft_group *g)
@@ -486,6 +506,8 @@ static int close_group(weft_group *g)
     destroy(g);
     return 0;
 }
+
+void wf_group_outlast_scopes(weft_group *g) { g->dependent.stopped = true; }
 
 int weft_group_close(weft_group *g)
 {

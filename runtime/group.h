@@ -31,6 +31,9 @@ ssize_t wf_group_op_cancel(void *op);
 
 extern const wf_op_ops wf_group_op_ops;
 
+/* No scope around its creation cancels it: its owner has an end of its own in mind. */
+void wf_group_outlast_scopes(weft_group *g);
+
 /* weft_spawn_with() into a group: a strand, or a future if @f. */
 int wf_group_spawn(weft_group *g, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f);
 

@@ -48,7 +48,7 @@ static bool is_quiet(wf_worker *w)
 static bool all_quiet(wf_worker *self, uint64_t now)
 {
     weft_runtime *rt = self->rt;
-    if (wf_load_seq(&rt->pauses_off) > 0 || wf_load_seq(&rt->entrants) > 0 || wf_inject_len(&rt->inject) > 0)
+    if (wf_load_seq(&rt->pauses_off) > 0 || wf_inject_len(&rt->inject) > 0)
         return false;
     for (unsigned i = 0; i < rt->count; i++) {
         wf_worker *w = rt->workers[i];
@@ -84,7 +84,7 @@ static int64_t next_deadline(weft_runtime *rt)
 {
     int64_t next = WEFT_FOREVER;
     for (unsigned i = 0; i < rt->count; i++)
-        next = WF_MIN(next, wf_timers_next(&rt->workers[i]->timers));
+        next = WF_MIN(next, wf_timers_earliest(&rt->workers[i]->timers));
     return next;
 }
 
@@ -92,7 +92,11 @@ bool wf_paused_clock_jumps(wf_worker *w)
 {
     weft_runtime *rt = w->rt;
     int64_t now = wf_load_seq(&rt->paused_now);
-    if (!is_quiet(w))
+    if (wf_load_seq(&rt->entrants) > 0) { /* a thread from outside, in the midst of a wake: it will not ring when it is done */
+        sched_yield();
+        return true;
+    }
+    if (wf_timers_next(&w->timers) <= now || !is_quiet(w))
         return true;
     if (!all_quiet(w, wf_load_rlx(&w->quiet_at)))
         return false;

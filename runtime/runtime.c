@@ -21,7 +21,7 @@ uint64_t wf_ids_take(uint64_t n) { return wf_add_rlx(&last_id, n) + 1; }
 
 static int dead_interruption(wf_exec *self)
 {
-    (void)self;
+    self->cause = NULL;
     return WEFT_ENOTSUP;
 }
 

@@ -6,7 +6,9 @@
 #include <base/scope.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <weft/sync.h>
 
 typedef struct wf_strand {
     wf_exec exec;
@@ -46,35 +48,19 @@ static bool fire(wf_timer *timer, int64_t now, weft_waker *out)
     return true;
 }
 
-WEFT_NORETURN static void panic(wf_exec *self, const char *text);
-
-/* The innermost scope lies in a frame of the running stack that is gone. @frame: an address in the present one. */
-static bool scope_is_gone(const wf_body *body, const void *frame)
-{
-    uintptr_t scope = (uintptr_t)body->scopes;
-    return scope >= (uintptr_t)body->stack->base && scope < (uintptr_t)frame;
-}
-
-static void look_for_gone(wf_exec *self, const void *frame)
-{
-    if (!scope_is_gone(self->body, frame))
-        return;
-    self->body->scopes = NULL;
-    weft_panic("a scope was not left: the function that entered it has returned");
-}
-
 /* [DEADLINE] the stores come before the lock that wf_timer_arm() takes when the timer is linked already: a fire under that lock
  * sees either the new deadline, or a timer that it must arm again. */
 static void suspend(wf_exec *self, int64_t deadline)
 {
     wf_strand *s = strand_of(self);
     if (wf_unlikely(wf_scopes_entered(self->body))) {
-        look_for_gone(self, __builtin_frame_address(0));
         int64_t nearest = wf_scopes_nearest(self->body, deadline);
         wf_store_rlx(&s->scoped, nearest < deadline);
         deadline = nearest;
     }
     wf_store_rlx(&s->deadline, deadline);
+    if (wf_unlikely(self->clock != NULL))
+        wf_timer_disarm(&s->timer); /* virtual time would jump to where nobody waits */
     if (wf_unlikely(deadline != WEFT_FOREVER))
         wf_timer_arm(&s->timer, &self->worker->timers, deadline);
     leave(self, WF_STRAND_PARKED);
@@ -94,7 +80,6 @@ static bool is_shielded(const wf_exec *exec)
 WF_NOINLINE static int look_at_scopes(wf_exec *self)
 {
     bool any;
-    look_for_gone(self, __builtin_frame_address(0));
     wf_state_unmark(&self->task->state);
     int code = wf_scopes_look(self, &any);
     if (any)
@@ -144,6 +129,15 @@ static void drop_result(wf_strand *s)
         wf_call_back(extra->drop_result, s->result);
 }
 
+void wf_body_holds_no_mutex(const wf_body *body, const weft_task *task, const char *how)
+{
+    if (wf_likely(!body->held))
+        return;
+    fprintf(stderr, "weft: task \"%s\" (#%llu) %s while it held the mutex of %s\n", task ? wf_task_label(task) : "",
+            task ? (unsigned long long)task->id : 0, how, body->held->name_ ? body->held->name_ : "?");
+    abort();
+}
+
 /* What was entered and made in its code goes with it: @clean if nothing was forgotten. */
 static bool close_body(wf_strand *s)
 {
@@ -154,12 +148,15 @@ static bool close_body(wf_strand *s)
     return clean;
 }
 
+WEFT_NORETURN static void panic(wf_exec *self, const char *text);
+
 WEFT_NORETURN static void finish(wf_strand *s, void *result)
 {
     int code;
     s->result = result;
     if (wf_unlikely(!close_body(s)))
         panic(&s->exec, "it ended with a scope that it had not left");
+    wf_body_holds_no_mutex(&s->body, s->exec.task, "ended");
     if (s->exec.met_abort) {
         drop_result(s);
         end(s, WEFT_EABORTED, NULL);
@@ -175,6 +172,7 @@ WEFT_NORETURN static void panic(wf_exec *self, const char *text)
 {
     wf_strand *s = strand_of(self);
     wf_task_set_error(self->task, text);
+    wf_body_holds_no_mutex(&s->body, self->task, "panicked");
     wf_scopes_detach(&s->body);
     s->body.shields = 0;
     close_body(s);
@@ -211,11 +209,13 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->body.outer = NULL;
     s->body.ctx = &s->ctx;
     s->body.stack = stack;
+    s->body.low = (uintptr_t)stack->base;
     s->body.coro = NULL;
     s->body.defers = NULL;
     s->body.shields = 0;
     wf_store_rlx(&s->body.lock.held, 0);
     s->body.shared = false;
+    s->body.held = NULL;
     s->body.scopes = NULL;
     s->body.bindings = NULL;
     s->body.dependents = NULL;

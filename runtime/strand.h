@@ -24,6 +24,9 @@ void wf_strand_lend(wf_exec *exec);
 /* For a stack overflow: does @address lie in the guard of what runs on this thread? */
 bool wf_strand_describe_overflow(const void *address, const char **name, uint64_t *id, size_t *stack_size);
 
+/* @body is about to go, @how: if it holds a mutex, which would stay locked for ever, the process stops with both their names. */
+void wf_body_holds_no_mutex(const wf_body *body, const weft_task *task, const char *how);
+
 /* Run the deferred calls of @body, newest first, until none is left. */
 void wf_defers_run(wf_body *body);
 

@@ -85,6 +85,15 @@ static unsigned collect(wf_timers *t, int64_t now, weft_waker *wakers)
     return n;
 }
 
+int64_t wf_timers_earliest(wf_timers *t)
+{
+    wf_spin_lock(&t->lock);
+    int64_t next = wf_wheel_next(&t->wheel);
+    wf_store_rlx(&t->next, next);
+    wf_spin_unlock(&t->lock);
+    return next;
+}
+
 unsigned wf_timers_expire(wf_timers *t, int64_t now)
 {
     weft_waker wakers[FIRE_BATCH];

@@ -16,7 +16,7 @@ typedef struct weft_case {
     void *object_, *value_;
     int64_t when_;
     void *select_;
-    uint64_t state_[10];
+    uint64_t state_[12];
 } weft_case;
 
 /**

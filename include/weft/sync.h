@@ -11,6 +11,7 @@ WEFT_BEGIN_DECLS
 /* A queue of those who wait. Its zero is an empty one. */
 typedef struct weft_waiters_ {
     void *first_, *last_;
+    uint64_t tickets_;
 } weft_waiters_;
 
 #define WEFT_HERE_2_(file, line) file ":" #line
@@ -24,14 +25,16 @@ typedef struct weft_mutex {
     uint32_t state_;
     uint8_t lock_, reserved_[3];
     weft_waiters_ waiters_;
-    void *owner_;
-    struct weft_mutex *held_next_, *held_prev_;
-    const char *name_; /* where it was initialized */
+    uintptr_t owner_;
+    struct weft_held_ {
+        struct weft_held_ *next_, *prev_;
+        const char *name_; /* where it was initialized */
+    } held_;
 } weft_mutex;
 
-#define WEFT_MUTEX_INIT                                             \
-    {                                                               \
-        0, 0, {0, 0, 0}, {NULL, NULL}, NULL, NULL, NULL, WEFT_HERE_ \
+#define WEFT_MUTEX_INIT                                                 \
+    {                                                                   \
+        0, 0, {0, 0, 0}, {NULL, NULL, 0}, 0, { NULL, NULL, WEFT_HERE_ } \
     }
 
 WEFT_API void weft_mutex_init_named(weft_mutex *m, const char *name);
@@ -53,9 +56,9 @@ typedef struct weft_rwlock {
     weft_waiters_ waiters_;
 } weft_rwlock;
 
-#define WEFT_RWLOCK_INIT                      \
-    {                                         \
-        0, {0, 0, 0}, 0, 0, 0, { NULL, NULL } \
+#define WEFT_RWLOCK_INIT                         \
+    {                                            \
+        0, {0, 0, 0}, 0, 0, 0, { NULL, NULL, 0 } \
     }
 
 /** As weft_mutex_lock(): they never fail. */
@@ -74,9 +77,9 @@ typedef struct weft_semaphore {
     weft_waiters_ waiters_;
 } weft_semaphore;
 
-#define WEFT_SEMAPHORE_INIT(permits)                        \
-    {                                                       \
-        0, {0, 0, 0, 0, 0, 0, 0}, (permits), { NULL, NULL } \
+#define WEFT_SEMAPHORE_INIT(permits)                           \
+    {                                                          \
+        0, {0, 0, 0, 0, 0, 0, 0}, (permits), { NULL, NULL, 0 } \
     }
 
 WEFT_API void weft_semaphore_init(weft_semaphore *s, size_t permits);
@@ -100,9 +103,9 @@ typedef struct weft_notify {
     weft_waiters_ waiters_;
 } weft_notify;
 
-#define WEFT_NOTIFY_INIT                \
-    {                                   \
-        0, {0, 0, 0}, 0, { NULL, NULL } \
+#define WEFT_NOTIFY_INIT                   \
+    {                                      \
+        0, {0, 0, 0}, 0, { NULL, NULL, 0 } \
     }
 
 WEFT_API void weft_notify_init(weft_notify *n);
@@ -118,9 +121,9 @@ typedef struct weft_cond {
     weft_waiters_ waiters_;
 } weft_cond;
 
-#define WEFT_COND_INIT                           \
-    {                                            \
-        0, {0, 0, 0, 0, 0, 0, 0}, { NULL, NULL } \
+#define WEFT_COND_INIT                              \
+    {                                               \
+        0, {0, 0, 0, 0, 0, 0, 0}, { NULL, NULL, 0 } \
     }
 
 WEFT_API void weft_cond_init(weft_cond *c);
@@ -137,9 +140,9 @@ typedef struct weft_barrier {
     weft_waiters_ waiters_;
 } weft_barrier;
 
-#define WEFT_BARRIER_INIT(parties)                    \
-    {                                                 \
-        0, {0, 0, 0}, (parties), 0, 0, { NULL, NULL } \
+#define WEFT_BARRIER_INIT(parties)                       \
+    {                                                    \
+        0, {0, 0, 0}, (parties), 0, 0, { NULL, NULL, 0 } \
     }
 
 /** Returns 0, or WEFT_EINVAL for no parties. */
@@ -154,9 +157,9 @@ typedef struct weft_once {
     weft_waiters_ waiters_;
 } weft_once;
 
-#define WEFT_ONCE_INIT                  \
-    {                                   \
-        0, 0, {0, 0, 0}, { NULL, NULL } \
+#define WEFT_ONCE_INIT                     \
+    {                                      \
+        0, 0, {0, 0, 0}, { NULL, NULL, 0 } \
     }
 
 /** Call @fn(@arg) if nobody has; **awaits** whoever is at it. If @fn panics, the next tries again. Returns 0 or an interruption. */
