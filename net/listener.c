@@ -129,7 +129,7 @@ static int accepted(weft_stream **out, weft_listener *l, ssize_t fd)
     return *out ? 0 : WEFT_ENOMEM;
 }
 
-static wf_source_op accepting(weft_listener *l)
+wf_source_op wf_accepting(weft_listener *l)
 {
     return (wf_source_op){.source = &l->source, .direction = WF_READ, .attempt = attempt_accept};
 }
@@ -141,7 +141,7 @@ int weft_accept(weft_stream **s, weft_listener *l)
     *s = NULL;
     if (!l)
         return WEFT_EINVAL;
-    wf_source_op op = accepting(l);
+    wf_source_op op = wf_accepting(l);
     return accepted(s, l, wf_await(&wf_source_op_ops, &op, WEFT_FOREVER));
 }
 
@@ -152,7 +152,7 @@ int weft_poll_accept(weft_context *cx, weft_stream **s, weft_listener *l)
     *s = NULL;
     if (!cx || !l)
         return WEFT_EINVAL;
-    wf_source_op op = accepting(l);
+    wf_source_op op = wf_accepting(l);
     return accepted(s, l, wf_source_op_poll_once(&op, cx));
 }
 

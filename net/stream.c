@@ -86,7 +86,7 @@ ssize_t wf_source_op_poll_once(wf_source_op *op, weft_context *cx)
 static ssize_t op_poll(void *op, weft_context *cx) { return wf_source_op_poll(op, cx, true); }
 
 /* Interrupted while it waited: nothing was taken. */
-static ssize_t op_cancel(void *arg)
+ssize_t wf_source_op_cancel(void *arg)
 {
     wf_source_op *op = arg;
     if (!op->claimed)
@@ -95,7 +95,7 @@ static ssize_t op_cancel(void *arg)
     return finish(op, false, WEFT_PENDING);
 }
 
-const wf_op_ops wf_source_op_ops = {.poll = op_poll, .cancel = op_cancel};
+const wf_op_ops wf_source_op_ops = {.poll = op_poll, .cancel = wf_source_op_cancel};
 
 /* ---- the system calls, each in a function of its own: errno has no place in one that suspends (d36) ---------------------------------------------------------------------------------------- */
 

@@ -43,6 +43,12 @@ typedef struct wf_source_op {
 
 extern const wf_op_ops wf_source_op_ops;
 
+/* The operation that accepts on @l: its result is a descriptor. */
+wf_source_op wf_accepting(weft_listener *l);
+
+/* Give it up while it is pending. */
+ssize_t wf_source_op_cancel(void *op);
+
 /* One poll of it; pending: the waker is kept, and so is the claim if @hold. */
 ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold);
 

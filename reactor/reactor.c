@@ -43,14 +43,26 @@ int wf_reactor_close(wf_reactor *r)
 }
 
 /* The set is asked directly, which costs half of a loop's turn; libuv itself has its turn every millisecond. */
-static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all)
+static bool loop_is_anothers(const wf_reactor *r) { return r->handed_out && !pthread_equal(r->owner, pthread_self()); }
+
+bool wf_reactor_try(wf_reactor *r) WF_NO_THREAD_SAFETY
 {
     if (!wf_spin_try(&r->held))
+        return false;
+    if (!loop_is_anothers(r))
+        return true;
+    wf_spin_unlock(&r->held);
+    return false;
+}
+
+static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all)
+{
+    if (WF_SET_NEEDS_LOOP ? !wf_reactor_try(r) : !wf_spin_try(&r->held))
         return false;
     wf_store_rlx(&r->last_turn, now);
     r->room = room;
     wf_set_poll(r);
-    if (all || now - r->loop_turned >= WF_LOOP_EVERY) {
+    if (!loop_is_anothers(r) && (all || now - r->loop_turned >= WF_LOOP_EVERY)) {
         r->loop_turned = now;
         uv_run(&r->loop, UV_RUN_NOWAIT);
     }
@@ -61,6 +73,14 @@ static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all)
 bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room) { return turn(r, now, room, false); }
 
 bool wf_reactor_turn_all(wf_reactor *r, int64_t now, unsigned room) { return turn(r, now, room, true); }
+
+void wf_reactor_hand_out(wf_reactor *r)
+{
+    wf_spin_lock(&r->held); /* waits for a rescuer in the midst of a turn */
+    r->handed_out = true;
+    r->owner = pthread_self();
+    wf_spin_unlock(&r->held);
+}
 
 void wf_reactor_park_begin(wf_reactor *r)
 {

@@ -8,6 +8,7 @@
 
 #include <base/atomic.h>
 #include <base/lock.h>
+#include <pthread.h>
 #include <uv.h>
 
 enum { WF_BATCH = 256 }; /* most events fetched at once */
@@ -22,6 +23,8 @@ enum {
 typedef struct wf_reactor {
     wf_spin held;        /* around turns and libuv calls; never while a task is polled */
     wf_a32 parked;       /* WF_PARKED: its owner sleeps in it, or is about to; who changes that rings */
+    bool handed_out;     /* held: its loop is used by its worker's tasks: nobody else touches that */
+    pthread_t owner;     /* held: … and this is its thread */
     wf_ai64 last_turn;   /* wf_now() of the last turn, by whoever */
     wf_a64 events;       /* delivered so far; written while held */
     uv_loop_t loop;      /* held */
@@ -43,6 +46,12 @@ int wf_reactor_close(wf_reactor *r);
 /* Deliver what is ready, without waiting. @now: wf_now(). @room: how many tasks the caller's queue has room for: what is not
  * fetched waits in the kernel, in order, while what overflows a queue would not. Returns false if somebody else holds it. */
 bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room);
+
+/* Hold it, if that is to be had at once, in order to use its loop. */
+bool wf_reactor_try(wf_reactor *r);
+
+/* Its owner: from now on nobody else touches the loop. */
+void wf_reactor_hand_out(wf_reactor *r);
 
 /* The same, and libuv has its turn in any case. */
 bool wf_reactor_turn_all(wf_reactor *r, int64_t now, unsigned room);

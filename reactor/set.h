@@ -30,7 +30,7 @@ void wf_set_ring(wf_reactor *r);
 #if WF_REACTOR_UVPOLL
 
 /* ns: how long the loop may go without a turn while the last batch is unpolled. */
-enum { WF_LOOP_EVERY = 10 * 1000 * 1000 };
+enum { WF_LOOP_EVERY = 10 * 1000 * 1000, WF_SET_NEEDS_LOOP = 1 };
 
 int wf_set_want_watched(wf_source *s, wf_direction d);
 void wf_set_release(wf_reactor *r) WF_RELEASE(&r->held);
@@ -46,7 +46,7 @@ static inline int wf_set_want(wf_source *s, wf_direction d)
 #else
 
 /* ns: how long the loop itself may go without a turn while its set is asked directly. */
-enum { WF_LOOP_EVERY = 1000 * 1000 };
+enum { WF_LOOP_EVERY = 1000 * 1000, WF_SET_NEEDS_LOOP = 0 };
 
 /* Everything is reported, wanted or not. */
 static inline int wf_set_want(wf_source *s, wf_direction d)

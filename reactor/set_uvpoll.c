@@ -309,7 +309,7 @@ void wf_set_release(wf_reactor *r) WF_NO_THREAD_SAFETY
     do {
         answer_all(r);
         wf_spin_unlock(&r->held);
-    } while (mail_came_late(r) && wf_spin_try(&r->held)); /* not to be had: whoever has it looks, too */
+    } while (mail_came_late(r) && wf_reactor_try(r)); /* not to be had: whoever has it looks, too */
 }
 
 /* Somebody else holds it, perhaps in its sleep. @s must not be touched afterwards if it is to be removed. */
@@ -317,7 +317,7 @@ static void post(wf_reactor *r, wf_source *s, uint32_t ask) WF_NO_THREAD_SAFETY
 {
     if (!(wf_or_acqrel(&s->asks, ask | WF_ASK_POSTED) & WF_ASK_POSTED))
         wf_mailbox_post(&of(r)->mail, &s->letter);
-    if (wf_spin_try(&r->held))
+    if (wf_reactor_try(r))
         wf_set_release(r);
     else
         wf_reactor_ring(r, WF_RUNG);
@@ -337,7 +337,7 @@ static void on_before_wait(uv_prepare_t *before_wait)
 
 static int watch_or_post(wf_reactor *r, wf_source *s) WF_NO_THREAD_SAFETY
 {
-    if (!wf_spin_try(&r->held)) {
+    if (!wf_reactor_try(r)) {
         post(r, s, 0);
         return 0;
     }
@@ -381,7 +381,7 @@ static void shut_listener(wf_source *s)
 
 bool wf_set_remove(wf_reactor *r, wf_source *s) WF_NO_THREAD_SAFETY
 {
-    if (!wf_spin_try(&r->held)) {
+    if (!wf_reactor_try(r)) {
         shut_listener(s);
         post(r, s, WF_ASK_REMOVE);
         return false;

@@ -35,6 +35,8 @@ static void leave_chan(weft_case *c)
 const struct weft_case_ops weft_case_recv_ = {.poll = poll_recv, .leave = leave_chan};
 const struct weft_case_ops weft_case_send_ = {.poll = poll_send, .leave = leave_chan};
 
+const struct weft_case_ops weft_case_oneshot_ = {.poll = poll_recv, .leave = leave_chan}; /* see oneshot.c */
+
 /* ---- the clock ----------------------------------------------------------------------------------------------- */
 
 WF_CASE_FITS(weft_timer);

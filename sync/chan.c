@@ -463,6 +463,18 @@ void weft_chan_close(weft_chan *ch)
     }
 }
 
+int wf_chan_send_last(weft_chan *ch, const void *item)
+{
+    weft_waker other = {NULL, NULL};
+    wf_spin_lock(&ch->lock);
+    int result = send_locked(ch, item, NULL, &other);
+    ch->closed = ch->closed || result == 0;
+    unlock_and_wake(ch, &other);
+    if (result == 0)
+        weft_chan_close(ch); /* for others that wait to receive it */
+    return result;
+}
+
 size_t weft_chan_len(weft_chan *ch)
 {
     if (!ch)

@@ -33,6 +33,8 @@ typedef struct wf_chan_op {
 ssize_t wf_chan_poll(void *op, weft_context *cx);
 /* What it was served with before it could leave, or WEFT_PENDING. */
 ssize_t wf_chan_cancel(void *op);
+/* Send without waiting, and close in the same step: 0, WEFT_EAGAIN or WEFT_ECLOSED. */
+int wf_chan_send_last(weft_chan *ch, const void *item);
 /* Leave it, whatever it was served with: an item goes back. */
 void wf_chan_leave(wf_chan_op *op);
 

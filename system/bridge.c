@@ -1,0 +1,114 @@
+/* bridge.c - for libraries that are built on libuv: a worker's loop, and the way back from a callback into a task. */
+#include <base/case.h>
+#include <runtime/runtime.h>
+#include <weft/uv.h>
+
+/* ---- the loop ------------------------------------------------------------------------------------------------ */
+
+/* In a callback of the loop the worker's own execution is current, and no task; and whoever turns it holds it. */
+uv_loop_t *weft_uv_loop(void)
+{
+    wf_exec *exec = wf_exec_peek();
+    wf_reactor *r = exec && exec->worker ? &exec->worker->reactor : NULL;
+    bool pinned = r && exec->task && exec->task->flags & WF_TASK_PINNED;
+    if (pinned)
+        wf_reactor_hand_out(r);
+    return pinned || (r && !exec->task && r->handed_out) ? &r->loop : NULL;
+}
+
+/* ---- completions --------------------------------------------------------------------------------------------- */
+
+static wf_spin *lock_of(weft_completion *c) { return (wf_spin *)(void *)&c->lock_; }
+
+void weft_completion_init(weft_completion *c) { *c = (weft_completion)WEFT_COMPLETION_INIT; }
+
+void weft_completion_set(weft_completion *c, int status)
+{
+    wf_spin_lock(lock_of(c));
+    weft_waker waker = c->waker_;
+    if (!c->done_) {
+        c->done_ = 1;
+        c->status_ = status;
+    }
+    c->waker_ = (weft_waker){NULL, NULL};
+    wf_spin_unlock(lock_of(c));
+    weft_waker_wake(&waker);
+}
+
+typedef struct completion_op {
+    weft_completion *completion;
+    bool waiting; /* our waker is in it, or was */
+} completion_op;
+
+/* Under lock. */
+static ssize_t check(completion_op *op)
+{
+    weft_completion *c = op->completion;
+    if (c->done_)
+        return 0;
+    return c->waker_.ops && !op->waiting ? WEFT_EBUSY : WEFT_PENDING;
+}
+
+static ssize_t completion_poll(void *arg, weft_context *cx)
+{
+    completion_op *op = arg;
+    weft_completion *c = op->completion;
+    weft_waker waker = {NULL, NULL};
+    int err = op->waiting ? 0 : weft_waker_clone(weft_context_waker(cx), &waker);
+    if (err < 0)
+        return err;
+    wf_spin_lock(lock_of(c));
+    ssize_t result = check(op);
+    if (result == WEFT_PENDING && !op->waiting) {
+        c->waker_ = waker;
+        waker = (weft_waker){NULL, NULL};
+        op->waiting = true;
+    }
+    wf_spin_unlock(lock_of(c));
+    weft_waker_drop(&waker);
+    return result;
+}
+
+static ssize_t completion_cancel(void *arg)
+{
+    completion_op *op = arg;
+    weft_completion *c = op->completion;
+    weft_waker waker = {NULL, NULL};
+    if (!op->waiting)
+        return WEFT_PENDING;
+    wf_spin_lock(lock_of(c));
+    bool done = c->done_;
+    if (!done) {
+        waker = c->waker_;
+        c->waker_ = (weft_waker){NULL, NULL};
+    }
+    wf_spin_unlock(lock_of(c));
+    op->waiting = false;
+    weft_waker_drop(&waker);
+    return done ? 0 : WEFT_PENDING;
+}
+
+static const wf_op_ops completion_ops = {.poll = completion_poll, .cancel = completion_cancel};
+
+int weft_completion_wait(weft_completion *c)
+{
+    if (!c)
+        return WEFT_EINVAL;
+    completion_op op = {.completion = c};
+    int err = (int)wf_await(&completion_ops, &op, WEFT_FOREVER);
+    return err < 0 ? err : c->status_;
+}
+
+WF_CASE_FITS(completion_op);
+
+static ssize_t poll_case(weft_case *c, weft_context *cx)
+{
+    completion_op *op = WF_CASE_STATE(c, completion_op);
+    op->completion = c->object_;
+    ssize_t err = completion_poll(op, cx);
+    return err < 0 ? err : op->completion->status_;
+}
+
+static void leave_case(weft_case *c) { completion_cancel(WF_CASE_STATE(c, completion_op)); }
+
+const struct weft_case_ops weft_case_completion_ = {.poll = poll_case, .leave = leave_case};
