@@ -1,0 +1,237 @@
+/* stdio.c - standard input and output as streams.
+ *
+ * The descriptors may be anything (a terminal, a pipe, a file) and are shared with other processes, so they are neither watched nor made
+ * non-blocking: a thread reads or writes them, and one end of a pair of sockets is the stream. The thread ends when the stream is closed (output:
+ * after what had been written is out), or when the runtime ends. */
+#include <errno.h>
+#include <net/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <runtime/runtime.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <weft/os.h>
+
+enum { INPUT, OUTPUT, LAST_WORDS_MS = 2000 };
+
+typedef struct pump {
+    struct pump *next;
+    pthread_t thread;
+    int kind, socket, stop; /* stop: an eventfd, readable when the runtime ends */
+    wf_a32 over;            /* the thread has nothing more to do */
+} pump;
+
+typedef struct pumps {
+    wf_service service;
+    wf_mutex lock;
+    pump *first; /* under lock */
+} pumps;
+
+static wf_a32 busy[2]; /* of the process: it has one standard input, and one output */
+
+/* ---- on the thread ------------------------------------------------------------------------------------------- */
+
+/* Until @fd has @events; false: told to stop, or the peer (if @fd is not the socket) has gone. */
+static bool await_fd(const pump *p, int fd, short events, int timeout)
+{
+    struct pollfd fds[3] = {{.fd = fd, .events = events},
+                            {.fd = p->stop, .events = POLLIN},
+                            {.fd = fd == p->socket ? -1 : p->socket, .events = 0}};
+    while (poll(fds, 3, timeout) < 0)
+        if (errno != EINTR)
+            return false;
+    return fds[0].revents != 0 && (events == POLLOUT || (!fds[1].revents && !fds[2].revents));
+}
+
+static bool write_all(const pump *p, int fd, const char *data, size_t size, bool to_socket)
+{
+    while (size > 0) {
+        ssize_t n = to_socket ? send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) : write(fd, data, size);
+        if (n < 0 && errno == EAGAIN && await_fd(p, fd, POLLOUT, to_socket ? -1 : LAST_WORDS_MS))
+            continue;
+        if (n < 0 && errno != EINTR)
+            return false;
+        data += n > 0 ? n : 0;
+        size -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+static void pump_input(pump *p)
+{
+    char data[4096];
+    while (await_fd(p, STDIN_FILENO, POLLIN, -1)) {
+        ssize_t n = read(STDIN_FILENO, data, sizeof data);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (n <= 0 || !write_all(p, p->socket, data, (size_t)n, true))
+            break;
+    }
+    shutdown(p->socket, SHUT_WR);
+}
+
+/* Told to stop, it writes what is there already. */
+static void pump_output(pump *p)
+{
+    char data[4096];
+    for (;;) {
+        await_fd(p, p->socket, POLLIN, -1);
+        ssize_t n = recv(p->socket, data, sizeof data, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || !write_all(p, STDOUT_FILENO, data, (size_t)n, false))
+            break;
+    }
+    shutdown(p->socket, SHUT_RD);
+}
+
+static void *run(void *arg)
+{
+    pump *p = arg;
+    pthread_setname_np(pthread_self(), p->kind == INPUT ? "weft/stdin" : "weft/stdout");
+    if (p->kind == INPUT)
+        pump_input(p);
+    else
+        pump_output(p);
+    wf_store_rel(&p->over, 1);
+    wf_store_rel(&busy[p->kind], 0);
+    return NULL;
+}
+
+/* ---- beginning and end --------------------------------------------------------------------------------------- */
+
+static void end(pump *p)
+{
+    uint64_t one = 1;
+    if (write(p->stop, &one, sizeof one) == sizeof one)
+        pthread_join(p->thread, NULL);
+    close(p->socket);
+    close(p->stop);
+    free(p);
+}
+
+static void stop(wf_service *service)
+{
+    pumps *all = wf_container(service, pumps, service);
+    for (pump *p = all->first, *next; p; p = next) {
+        next = p->next;
+        end(p);
+    }
+    wf_mutex_destroy(&all->lock);
+    free(all);
+}
+
+static wf_service *make(weft_runtime *rt, int *err)
+{
+    (void)rt;
+    pumps *all = calloc(1, sizeof *all);
+    if (!all) {
+        *err = WEFT_ENOMEM;
+        return NULL;
+    }
+    wf_mutex_init(&all->lock);
+    return &all->service;
+}
+
+static int start_thread(pump *p)
+{
+    sigset_t full, before;
+    sigfillset(&full);
+    pthread_sigmask(SIG_SETMASK, &full, &before);
+    int err = -pthread_create(&p->thread, NULL, run, p);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
+/* Under lock: those whose stream was closed a while ago. */
+static void sweep(pumps *all)
+{
+    for (pump **link = &all->first; *link;) {
+        pump *p = *link;
+        if (!wf_load_acq(&p->over)) {
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
+        end(p);
+    }
+}
+
+static pump *new_pump(int kind, int socket, int *err)
+{
+    pump *p = calloc(1, sizeof *p);
+    if (!p) {
+        *err = WEFT_ENOMEM;
+        return NULL;
+    }
+    *p = (pump){.kind = kind, .socket = socket, .stop = eventfd(0, EFD_CLOEXEC)};
+    *err = p->stop < 0 ? -errno : start_thread(p);
+    if (*err == 0)
+        return p;
+    if (p->stop >= 0)
+        close(p->stop);
+    free(p);
+    return NULL;
+}
+
+static int open_with(pumps *all, int kind, int fds[2])
+{
+    int err;
+    wf_mutex_lock(&all->lock);
+    sweep(all);
+    pump *p = new_pump(kind, fds[1], &err);
+    if (p) {
+        p->next = all->first;
+        all->first = p;
+    }
+    wf_mutex_unlock(&all->lock);
+    return p ? 0 : err;
+}
+
+/* The stream exists before the thread: what has been read must not be lost. */
+WF_NOINLINE static int open_pair(weft_stream **out, pumps *all, wf_sources *sources, int kind)
+{
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+        return -errno;
+    weft_stream *s = wf_stream_open(sources, fds[0], kind == OUTPUT);
+    int err = s ? open_with(all, kind, fds) : WEFT_ENOMEM;
+    if (err == 0) {
+        *out = s;
+        return 0;
+    }
+    if (s)
+        weft_close(s);
+    else
+        close(fds[0]);
+    close(fds[1]);
+    return err;
+}
+
+static int open_stdio(weft_stream **out, int kind)
+{
+    uint32_t idle = 0;
+    int err = 0;
+    if (!out)
+        return WEFT_EINVAL;
+    *out = NULL;
+    weft_runtime *rt = weft_runtime_current();
+    if (!rt)
+        return WEFT_ENORUNTIME;
+    wf_service *service = wf_runtime_service(rt, make, stop, &err);
+    if (!service)
+        return err;
+    if (!wf_cas_strong_seq(&busy[kind], &idle, 1))
+        return WEFT_EBUSY;
+    err = open_pair(out, wf_container(service, pumps, service), &rt->sources, kind);
+    if (err < 0)
+        wf_store_rel(&busy[kind], 0);
+    return err;
+}
+
+int weft_stdin(weft_stream **s) { return open_stdio(s, INPUT); }
+
+int weft_stdout(weft_stream **s) { return open_stdio(s, OUTPUT); }
