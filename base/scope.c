@@ -1,6 +1,46 @@
 /* scope.c - see scope.h. */
 #include <base/scope.h>
 
+/* ---- is it still there? --------------------------------------------------------------------------------------- */
+
+/* The memory of a scope may hold anything once its frame is gone; an address sanitizer, of one that is not, would mind. */
+#define WHATEVER_IT_HOLDS __attribute__((no_sanitize("address")))
+
+/* Of what does not change while it is entered. */
+WHATEVER_IT_HOLDS static uint64_t seal_of(const weft_scope *scope)
+{
+    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t x = ((uintptr_t)scope ^ odd) * odd;
+    x = (x ^ x >> 32 ^ (uintptr_t)scope->outer_) * odd;
+    x = (x ^ x >> 32 ^ (uintptr_t)scope->body_) * odd;
+    return (x ^ x >> 32 ^ (uint64_t)scope->deadline_) * odd;
+}
+
+WHATEVER_IT_HOLDS static bool is_sealed(const weft_scope *scope) { return scope->seal_ == seal_of(scope); }
+
+WHATEVER_IT_HOLDS bool wf_scopes_stand(const wf_body *body, const void *low, const void *high)
+{
+    for (const weft_scope *s = body->scopes; s; s = s->outer_)
+        if (((uintptr_t)s >= (uintptr_t)low && (uintptr_t)s < (uintptr_t)high) || !is_sealed(s))
+            return false;
+    return true;
+}
+
+/* One that nobody left, entered again at the same place, would be outside of itself. */
+WHATEVER_IT_HOLDS static bool is_entered(const wf_body *body, const weft_scope *scope)
+{
+    const weft_scope *s = body->scopes;
+    while (s && s != scope)
+        s = is_sealed(s) ? s->outer_ : NULL;
+    return s != NULL;
+}
+
+void wf_scopes_unshield(const wf_body *body)
+{
+    for (weft_scope *s = body->scopes; s && s->shields_ > body->shields; s = s->outer_)
+        s->shields_ = body->shields;
+}
+
 /* ---- what has fired ------------------------------------------------------------------------------------------ */
 
 static bool is_inside(const weft_scope *scope, const weft_scope *outer)
@@ -117,12 +157,15 @@ int weft_scope_enter(weft_scope *scope, int64_t timeout)
     if (wf_unlikely(!exec || !wf_exec_can_wait(exec)))
         return refuse(scope, exec ? WEFT_EDEADLK : WEFT_ENOMEM);
     wf_body *body = exec->body;
+    if (wf_unlikely(is_entered(body, scope)))
+        return WEFT_EINVAL;
     scope->outer_ = body->scopes;
     scope->body_ = body;
     scope->deadline_ = timeout == WEFT_FOREVER ? WEFT_FOREVER : wf_add_saturating(weft_now(), WF_MAX(timeout, 0));
     scope->fired_ = 0;
     scope->shields_ = body->shields;
     scope->received_ = 0;
+    scope->seal_ = seal_of(scope);
     body->scopes = scope;
     if (wf_unlikely(timeout <= 0)) {
         scope->fired_ = WEFT_ETIMEDOUT;
@@ -193,6 +236,12 @@ void wf_scopes_detach(wf_body *body)
         b->release(b);
     }
     body->scopes = NULL;
+    if (!body->shared)
+        return;
+    wf_spin_lock(&body->lock);
+    for (wf_dependent *d = body->dependents; d; d = d->next)
+        d->scope = NULL; /* its memory may be gone */
+    wf_spin_unlock(&body->lock);
 }
 
 void wf_scopes_retarget(wf_body *body, wf_exec *exec)

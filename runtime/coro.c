@@ -70,11 +70,14 @@ WEFT_NORETURN static void end(weft_coro *c, int code, void *result)
     wf_ctx_switch_final(&c->ctx, go_out(c, FINISHED), (void *)(intptr_t)code);
 }
 
-/* What was entered and made in its code goes with it. True if nothing was forgotten. */
+/* What was entered and made in its code goes with it, the scopes first: their frames are gone. True if none was forgotten. */
 static bool close_body(weft_coro *c)
 {
+    bool clean = !c->body.scopes && !c->body.forgot;
+    wf_scopes_detach(&c->body);
+    c->body.forgot = false;
     wf_defers_run(&c->body);
-    bool clean = !c->body.scopes;
+    clean = clean && !c->body.scopes && !c->body.forgot;
     wf_scopes_detach(&c->body);
     wf_dependents_close(&c->body);
     return clean;

@@ -23,13 +23,14 @@ typedef struct weft_scope {
     int fired_;
     unsigned shields_;
     int received_;
-    uint64_t reserved_[2];
+    uint64_t seal_;
+    uint64_t reserved_;
 } weft_scope;
 
 /**
  * @timeout: nanoseconds from now; WEFT_FOREVER: no deadline; zero and less: it has fired already. Never early; up to a tick (1 ms) late,
  *           and seen by awaits that wait, by weft_is_cancelled(), and when the budget of a task that never waits runs out.
- * Returns: 0; WEFT_EINVAL; WEFT_EDEADLK where nothing can wait (a stackless poll, a callback); WEFT_ENOMEM (a thread's first wait).
+ * Returns: 0; WEFT_EINVAL (it is entered already); WEFT_EDEADLK where nothing can wait (a stackless poll, a callback); WEFT_ENOMEM (a thread's first wait).
  * Cost: one reading of the clock, and no atomic operation.
  */
 WEFT_API int weft_scope_enter(weft_scope *scope, int64_t timeout);
