@@ -14,7 +14,9 @@ struct wf_body;
  * abort first, then the outermost scope that has fired. A shield hides those entered outside it. Code in between needs to
  * know nothing of all this: it sees a failing await, and returns.
  *
- * It must be left before the function that entered it returns. One whose frame is gone is a panic of the task, at its next wait or its end.
+ * It must be left before the function that entered it returns. One whose frame is gone is a panic of the task: the
+ * wait that finds it returns WEFT_ECANCELED, so that what it had begun is undone; the next one, or the end, panics. Deferred calls run
+ * after the last moment to leave.
  */
 typedef struct weft_scope {
     struct weft_scope *outer_;

@@ -5,7 +5,6 @@
  * and sleeps end at multiples of 4 ms (of these two, completion wins), children one later, aborts two, tokens three.
  *
  * With several workers and real time only what must hold whoever comes first is checked. */
-#include <stdatomic.h>
 #include <support/task_support.h>
 #include <support/test.h>
 #include <weft.h>
@@ -354,13 +353,23 @@ static weft_task *start(program *p, weft_fn fn, void *arg)
     return task;
 }
 
+/* Until @task has begun and waits: what is planned for it is on the stack here, and in a model that runs ahead. */
+static void settle(program *p, weft_task *task)
+{
+    SAYS(weft_shield_enter(), 0);
+    p->inner->shields++;
+    while (weft_task_state(task) != WEFT_TASK_IDLE)
+        do_yield(p);
+    do_unshield(p);
+}
+
 /* Wait for a child; if that is interrupted, close it. */
 static void do_join(program *p)
 {
     int64_t until = pick_time(p, AT_CHILDREN);
     weft_task *child = start(p, sleep_until, &until);
     int code = await(p, WEFT_FOREVER, whole_ms(until));
-    SAYS(pick(p, 2) ? weft_wait(child) : weft_wait(child), code);
+    SAYS(weft_wait(child), code);
     SAYS(weft_task_close(child), 0);
     if (is_anything_entered(p))
         do_look(p); /* whether its close met a deadline that had passed is nobody's business */
@@ -371,15 +380,7 @@ static void do_close(program *p)
 {
     int64_t until = pick_time(p, AT_CHILDREN);
     weft_task *child = start(p, sleep_until_shielded, &until);
-    SAYS(weft_shield_enter(), 0);
-    p->inner->shields++;
-    int code = yield(p); /* so that it has begun */
-    SAYS(weft_yield(), code);
-    while (weft_task_state(child) != WEFT_TASK_IDLE) {
-        code = yield(p);
-        SAYS(weft_yield(), code);
-    }
-    do_unshield(p);
+    settle(p, child);
     await_shielded(p, whole_ms(until));
     SAYS(weft_task_close(child), 0);
     if (is_anything_entered(p))
@@ -400,25 +401,6 @@ static void *cancel_at(void *arg)
     if (weft_sleep_until(p->cancel_at) == 0)
         weft_token_cancel(p->token);
     return NULL;
-}
-
-/* A model that runs ahead has the plan carried out before its helper reads it: so the helper has read it before. */
-static void settle(program *p, weft_task *helper)
-{
-    bool scoped = is_anything_entered(p);
-    while (weft_task_state(helper) != WEFT_TASK_IDLE) {
-        int code = yield(p);
-        int64_t real = weft_yield();
-        SAYS(real, code);
-        if (code && !scoped && !p->aborted)
-            return;
-        if (code) { /* it would never yield: have it wait, behind a shield */
-            weft_shield_enter();
-            p->inner->shields++;
-            SAYS(weft_yield(), yield(p));
-            do_unshield(p);
-        }
-    }
 }
 
 static void do_plan_abort(program *p)
@@ -539,9 +521,9 @@ static void do_coro(program *p)
     HOLDS(weft_coro_create(&c, coro_body, p, 0) == 0);
     body *mine = p->inner;
     int code;
-    while ((code = weft_coro_resume(c, p, &out)) == 1) {
-        /* The body's own model stays where it is: it goes on at once. */
-    }
+    do
+        code = weft_coro_resume(c, p, &out);
+    while (code == 1); /* it yielded: it goes on at once */
     SAYS(code, 0);
     HOLDS(out == p && p->inner == mine);
     HOLDS(weft_coro_free(c) == 0);
