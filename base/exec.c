@@ -182,7 +182,10 @@ int wf_await_entry(wf_exec **out)
         return WEFT_ENOMEM;
     if (wf_unlikely(!wf_exec_can_wait(exec)))
         return WEFT_EDEADLK;
-    return wf_meet(exec, exec->ops->interruption(exec));
+    int why = exec->ops->interruption(exec);
+    if (wf_unlikely(why == WEFT_EPANIC))
+        exec->ops->panic(exec, "a scope was not left: the function that entered it has returned");
+    return wf_meet(exec, why);
 }
 
 ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline) { return wf_await_inline(ops, op, deadline); }

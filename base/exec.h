@@ -23,11 +23,11 @@ typedef struct wf_body {
     struct wf_body *outer;   /* who resumed it, while it runs; NULL: nobody */
     struct wf_ctx *ctx;      /* where its stack is left; NULL: an ordinary thread's, which is no context by itself */
     struct wf_stack *stack;  /* the pooled stack that it runs on; NULL for loops and threads, which cannot defer */
-    uintptr_t low;           /* where that begins; 0 without one */
     struct weft_coro *coro;  /* the coroutine that it is, or NULL */
     struct wf_defer *defers; /* newest first */
     uint32_t shields;        /* weft_shield_enter()s that it has not left */
     wf_spin lock;
+    bool forgot;                     /* a scope whose frame is gone was found in it: it will end in a panic */
     bool shared;                     /* dependents were made: others may still be about to unlock */
     struct weft_held_ *held;         /* the mutexes that it holds, newest first: see sync/mutex.c */
     weft_scope *scopes;              /* innermost first: see scope.h */
@@ -43,7 +43,8 @@ struct weft_context {
 typedef struct wf_exec_ops {
     /* Wait until woken or until @deadline on weft_now()'s clock; may return for no reason. NULL: this context must not wait. */
     void (*suspend)(struct wf_exec *self, int64_t deadline);
-    /* What an await must report instead of waiting: 0, or a negative code with exec->cause set for wf_meet(). */
+    /* What an await must report instead of waiting: 0, or a negative code with exec->cause set for wf_meet(). WEFT_EPANIC: the
+     * body has forgotten a scope. */
     int (*interruption)(struct wf_exec *self);
     /* A scope of it has fired: let its next await look. Any thread that keeps it alive. NULL: its awaits always look. */
     void (*mark)(struct wf_exec *self);
@@ -132,10 +133,13 @@ static inline int wf_meet(wf_exec *exec, int why)
     return why;
 }
 
+/* The panic about a forgotten scope waits for the next entry: callers have to undo what they have begun. */
 static inline ssize_t wf_give_up(wf_exec *exec, const wf_op_ops *ops, void *op, int why)
 {
     ssize_t done = ops->cancel ? ops->cancel(op) : WEFT_PENDING;
-    return done == WEFT_PENDING ? wf_meet(exec, why) : done;
+    if (done != WEFT_PENDING)
+        return done;
+    return why == WEFT_EPANIC ? WEFT_ECANCELED : wf_meet(exec, why);
 }
 
 /* wf_await() without the call, for the operations that must be fast. With a constant @ops its functions are inlined too. */

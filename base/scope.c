@@ -1,20 +1,44 @@
 /* scope.c - see scope.h. */
 #include <base/scope.h>
 
-/* ---- what was forgotten -------------------------------------------------------------------------------------- */
+/* ---- is it still there? --------------------------------------------------------------------------------------- */
 
-/* Its frame is gone: by its address, or because something else lies there now. Stacks are always readable. */
-static bool is_gone(const weft_scope *scope, const wf_body *body)
+/* The memory of a scope may hold anything once its frame is gone; an address sanitizer, of one that is not, would mind. */
+#define WHATEVER_IT_HOLDS __attribute__((no_sanitize("address")))
+
+/* Of what does not change while it is entered. */
+WHATEVER_IT_HOLDS static uint64_t seal_of(const weft_scope *scope)
 {
-    uintptr_t address = (uintptr_t)scope, frame = (uintptr_t)__builtin_frame_address(0);
-    return (address >= body->low && address < frame && body->low != 0) || scope->body_ != body;
+    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t x = ((uintptr_t)scope ^ odd) * odd;
+    x = (x ^ x >> 32 ^ (uintptr_t)scope->outer_) * odd;
+    x = (x ^ x >> 32 ^ (uintptr_t)scope->body_) * odd;
+    return (x ^ x >> 32 ^ (uint64_t)scope->deadline_) * odd;
 }
 
-/* The one that was not left is no longer one; the task learns of its mistake. */
-WEFT_NORETURN WF_NOINLINE static void forgotten(wf_body *body)
+WHATEVER_IT_HOLDS static bool is_sealed(const weft_scope *scope) { return scope->seal_ == seal_of(scope); }
+
+WHATEVER_IT_HOLDS bool wf_scopes_stand(const wf_body *body, const void *low, const void *high)
 {
-    wf_scopes_detach(body);
-    weft_panic("a scope was not left: the function that entered it has returned, or has entered it again");
+    for (const weft_scope *s = body->scopes; s; s = s->outer_)
+        if (((uintptr_t)s >= (uintptr_t)low && (uintptr_t)s < (uintptr_t)high) || !is_sealed(s))
+            return false;
+    return true;
+}
+
+/* One that nobody left, entered again at the same place, would be outside of itself. */
+WHATEVER_IT_HOLDS static bool is_entered(const wf_body *body, const weft_scope *scope)
+{
+    const weft_scope *s = body->scopes;
+    while (s && s != scope)
+        s = is_sealed(s) ? s->outer_ : NULL;
+    return s != NULL;
+}
+
+void wf_scopes_unshield(const wf_body *body)
+{
+    for (weft_scope *s = body->scopes; s && s->shields_ > body->shields; s = s->outer_)
+        s->shields_ = body->shields;
 }
 
 /* ---- what has fired ------------------------------------------------------------------------------------------ */
@@ -53,8 +77,6 @@ static void carry_over(wf_body *body)
     for (wf_binding *b = body->bindings; b; b = b->next) {
         if (!wf_load_acq(&b->fired)) /* [BINDING] acquire: what the one who cancelled did before */
             continue;
-        if (wf_unlikely(b->scope->body_ != body))
-            forgotten(body);
         fire(b->scope, WEFT_ECANCELED);
     }
 }
@@ -73,15 +95,11 @@ int wf_scopes_look(wf_exec *exec, bool *any)
 {
     bool hidden = false;
     int64_t now = -1;
-    if (exec->body->scopes && is_gone(exec->body->scopes, exec->body))
-        forgotten(exec->body);
     *any = false;
     exec->cause = NULL;
     for (wf_body *body = exec->body; body; body = body->outer) {
         carry_over(body);
         for (weft_scope *s = body->scopes; s; s = s->outer_) {
-            if (wf_unlikely(s->body_ != body))
-                forgotten(body);
             if (!s->fired_ && has_passed(s->deadline_, &now))
                 fire(s, WEFT_ETIMEDOUT);
             if (!s->fired_)
@@ -96,15 +114,11 @@ int wf_scopes_look(wf_exec *exec, bool *any)
 }
 
 /* Hidden ones count: what depends on them is stopped all the same. */
-int64_t wf_scopes_nearest(wf_body *body, int64_t deadline)
+int64_t wf_scopes_nearest(const wf_body *body, int64_t deadline)
 {
-    if (body->scopes && is_gone(body->scopes, body))
-        forgotten(body);
     for (; body; body = body->outer)
         for (const weft_scope *s = body->scopes; s; s = s->outer_)
-            if (s->body_ != body)
-                forgotten(body);
-            else if (!s->fired_ && s->deadline_ < deadline)
+            if (!s->fired_ && s->deadline_ < deadline)
                 deadline = s->deadline_;
     return deadline;
 }
@@ -145,14 +159,15 @@ int weft_scope_enter(weft_scope *scope, int64_t timeout)
     if (wf_unlikely(!exec || !wf_exec_can_wait(exec)))
         return refuse(scope, exec ? WEFT_EDEADLK : WEFT_ENOMEM);
     wf_body *body = exec->body;
-    if (wf_unlikely(body->scopes && (body->scopes == scope || is_gone(body->scopes, body))))
-        forgotten(body);
+    if (wf_unlikely(is_entered(body, scope)))
+        return WEFT_EINVAL;
     scope->outer_ = body->scopes;
     scope->body_ = body;
     scope->deadline_ = timeout == WEFT_FOREVER ? WEFT_FOREVER : wf_add_saturating(weft_now(), WF_MAX(timeout, 0));
     scope->fired_ = 0;
     scope->shields_ = body->shields;
     scope->received_ = 0;
+    scope->seal_ = seal_of(scope);
     body->scopes = scope;
     if (wf_unlikely(timeout <= 0)) {
         scope->fired_ = WEFT_ETIMEDOUT;
@@ -224,6 +239,12 @@ void wf_scopes_detach(wf_body *body)
         b->release(b);
     }
     body->scopes = NULL;
+    if (!body->shared)
+        return;
+    wf_spin_lock(&body->lock);
+    for (wf_dependent *d = body->dependents; d; d = d->next)
+        d->scope = NULL; /* its memory may be gone */
+    wf_spin_unlock(&body->lock);
 }
 
 void wf_scopes_retarget(wf_body *body, wf_exec *exec)

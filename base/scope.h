@@ -39,8 +39,15 @@ wf_exec *wf_scope_owner(const weft_scope *scope);
 /* Is there anything to look at? */
 static inline bool wf_scopes_entered(const wf_body *body) { return body->scopes || body->outer; }
 
+/* False: the frame of one of them is gone. It lies in the part of the stack from @low to @high that nobody uses any more, or
+ * something else has been written where it was. Only after this may they be walked. */
+bool wf_scopes_stand(const wf_body *body, const void *low, const void *high);
+
+/* A shield was left: what was entered inside of it is outside of the next one. */
+void wf_scopes_unshield(const wf_body *body);
+
 /* The earliest deadline of what has not fired, or @deadline if that is earlier. */
-int64_t wf_scopes_nearest(wf_body *body, int64_t deadline);
+int64_t wf_scopes_nearest(const wf_body *body, int64_t deadline);
 
 /* Find out what has fired and stop what depends on it. Returns the code of the outermost one that no shield hides, with
  * exec->cause set, or 0. *@any: there is one that has fired, hidden or not. */

@@ -70,11 +70,14 @@ WEFT_NORETURN static void end(weft_coro *c, int code, void *result)
     wf_ctx_switch_final(&c->ctx, go_out(c, FINISHED), (void *)(intptr_t)code);
 }
 
-/* What was entered and made in its code goes with it. True if nothing was forgotten. */
+/* What was entered and made in its code goes with it, the scopes first: their frames are gone. True if none was forgotten. */
 static bool close_body(weft_coro *c)
 {
+    bool clean = !c->body.scopes && !c->body.forgot;
+    wf_scopes_detach(&c->body);
+    c->body.forgot = false;
     wf_defers_run(&c->body);
-    bool clean = !c->body.scopes;
+    clean = clean && !c->body.scopes && !c->body.forgot;
     wf_scopes_detach(&c->body);
     wf_dependents_close(&c->body);
     return clean;
@@ -127,10 +130,7 @@ int weft_coro_create(weft_coro **out, weft_fn fn, void *arg, size_t stack_size)
         return err;
     }
     weft_coro *c = (weft_coro *)(void *)(wf_stack_top(stack) - (sizeof *c + 63) / 64 * 64);
-    *c = (weft_coro){.state = FRESH,
-                     .body = {.ctx = &c->ctx, .stack = stack, .low = (uintptr_t)stack->base, .coro = c},
-                     .fn = fn,
-                     .arg = arg};
+    *c = (weft_coro){.state = FRESH, .body = {.ctx = &c->ctx, .stack = stack, .coro = c}, .fn = fn, .arg = arg};
     wf_ctx_init(&c->ctx, stack->base, stack->size, c, entry, c);
     *out = c;
     return 0;

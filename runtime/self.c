@@ -82,6 +82,7 @@ int weft_shield_leave(void)
     if (!body || body->shields == 0)
         return WEFT_EINVAL;
     body->shields--;
+    wf_scopes_unshield(body);
     return 0;
 }
 
@@ -142,7 +143,7 @@ void weft_panic(const char *fmt, ...)
     va_end(args);
     wf_exec *exec = user_code();
     if (exec && exec->body && exec->body->coro)
-        wf_coro_panic(exec->body->coro, text);
+        wf_coro_panic(exec->body->coro, text); /* also on an ordinary thread */
     if (exec && exec->task && exec->ops->panic)
         exec->ops->panic(exec, text);
     fprintf(stderr, "weft: panic outside of any task: %s\n", text);

@@ -48,12 +48,29 @@ static bool fire(wf_timer *timer, int64_t now, weft_waker *out)
     return true;
 }
 
+/* True once, when a scope of the running body is found whose frame is gone. @frame: an address in the present one. What lies below
+ * it is gone; what is above and forgotten is found once it is overwritten. No panic yet: an operation may be under way, with
+ * nodes on this stack. */
+static bool find_forgotten(wf_exec *self, const void *frame)
+{
+    wf_body *body = self->body;
+    if (wf_likely(wf_scopes_stand(body, body->stack->base, frame)))
+        return false;
+    wf_scopes_detach(body);
+    body->forgot = true;
+    return true;
+}
+
 /* [DEADLINE] the stores come before the lock that wf_timer_arm() takes when the timer is linked already: a fire under that lock
  * sees either the new deadline, or a timer that it must arm again. */
 static void suspend(wf_exec *self, int64_t deadline)
 {
     wf_strand *s = strand_of(self);
     if (wf_unlikely(wf_scopes_entered(self->body))) {
+        if (wf_unlikely(find_forgotten(self, __builtin_frame_address(0)))) {
+            wf_state_mark(&self->task->state);
+            return;
+        }
         int64_t nearest = wf_scopes_nearest(self->body, deadline);
         wf_store_rlx(&s->scoped, nearest < deadline);
         deadline = nearest;
@@ -80,6 +97,12 @@ static bool is_shielded(const wf_exec *exec)
 WF_NOINLINE static int look_at_scopes(wf_exec *self)
 {
     bool any;
+    find_forgotten(self, __builtin_frame_address(0));
+    if (wf_unlikely(self->body->forgot)) {
+        wf_state_mark(&self->task->state);
+        self->cause = NULL;
+        return WEFT_EPANIC;
+    }
     wf_state_unmark(&self->task->state);
     int code = wf_scopes_look(self, &any);
     if (any)
@@ -138,11 +161,14 @@ void wf_body_holds_no_mutex(const wf_body *body, const weft_task *task, const ch
     abort();
 }
 
-/* What was entered and made in its code goes with it: @clean if nothing was forgotten. */
+/* What was entered and made in its code goes with it, the scopes first: their frames are gone. True if none was forgotten. */
 static bool close_body(wf_strand *s)
 {
+    bool clean = !s->body.scopes && !s->body.forgot;
+    wf_scopes_detach(&s->body);
+    s->body.forgot = false;
     wf_defers_run(&s->body);
-    bool clean = !s->body.scopes;
+    clean = clean && !s->body.scopes && !s->body.forgot;
     wf_scopes_detach(&s->body);
     wf_dependents_close(&s->body);
     return clean;
@@ -171,9 +197,12 @@ WEFT_NORETURN static void finish(wf_strand *s, void *result)
 WEFT_NORETURN static void panic(wf_exec *self, const char *text)
 {
     wf_strand *s = strand_of(self);
+    if (self->body->coro)
+        wf_coro_panic(self->body->coro, text);
     wf_task_set_error(self->task, text);
     wf_body_holds_no_mutex(&s->body, self->task, "panicked");
     wf_scopes_detach(&s->body);
+    s->body.forgot = false;
     s->body.shields = 0;
     close_body(s);
     drop_result(s);
@@ -209,11 +238,11 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->body.outer = NULL;
     s->body.ctx = &s->ctx;
     s->body.stack = stack;
-    s->body.low = (uintptr_t)stack->base;
     s->body.coro = NULL;
     s->body.defers = NULL;
     s->body.shields = 0;
     wf_store_rlx(&s->body.lock.held, 0);
+    s->body.forgot = false;
     s->body.shared = false;
     s->body.held = NULL;
     s->body.scopes = NULL;

@@ -14,7 +14,9 @@ struct wf_body;
  * abort first, then the outermost scope that has fired. A shield hides those entered outside it. Code in between needs to
  * know nothing of all this: it sees a failing await, and returns.
  *
- * It must be left before the function that entered it returns. One whose frame is gone is a panic of the task, at its next wait or its end.
+ * It must be left before the function that entered it returns. One whose frame is gone is a panic of the task: the
+ * wait that finds it returns WEFT_ECANCELED, so that what it had begun is undone; the next one, or the end, panics. Deferred calls run
+ * after the last moment to leave.
  */
 typedef struct weft_scope {
     struct weft_scope *outer_;
@@ -23,13 +25,14 @@ typedef struct weft_scope {
     int fired_;
     unsigned shields_;
     int received_;
-    uint64_t reserved_[2];
+    uint64_t seal_;
+    uint64_t reserved_;
 } weft_scope;
 
 /**
  * @timeout: nanoseconds from now; WEFT_FOREVER: no deadline; zero and less: it has fired already. Never early; up to a tick (1 ms) late,
  *           and seen by awaits that wait, by weft_is_cancelled(), and when the budget of a task that never waits runs out.
- * Returns: 0; WEFT_EINVAL; WEFT_EDEADLK where nothing can wait (a stackless poll, a callback); WEFT_ENOMEM (a thread's first wait).
+ * Returns: 0; WEFT_EINVAL (it is entered already); WEFT_EDEADLK where nothing can wait (a stackless poll, a callback); WEFT_ENOMEM (a thread's first wait).
  * Cost: one reading of the clock, and no atomic operation.
  */
 WEFT_API int weft_scope_enter(weft_scope *scope, int64_t timeout);
