@@ -211,6 +211,7 @@ void wf_dependent_add(wf_dependent *d, wf_exec *exec)
     d->body = body;
     d->scope = body->scopes;
     d->stopped = false;
+    d->linked = true;
     d->prev = NULL;
     wf_spin_lock(&body->lock);
     body->shared = true;
@@ -229,17 +230,20 @@ static void unlink_locked(wf_dependent *d)
         d->prev->next = d->next;
     else
         d->body->dependents = d->next;
-    d->body = NULL;
+    d->linked = false;
 }
 
-void wf_dependent_remove(wf_dependent *d)
+bool wf_dependent_remove(wf_dependent *d)
 {
     wf_body *body = d->body;
     if (!body)
-        return;
+        return true;
     wf_spin_lock(&body->lock);
-    unlink_locked(d);
+    bool linked = d->linked;
+    if (linked)
+        unlink_locked(d);
     wf_spin_unlock(&body->lock);
+    return linked;
 }
 
 static wf_dependent *take_newest(wf_body *body)
@@ -254,8 +258,8 @@ static wf_dependent *take_newest(wf_body *body)
 
 void wf_dependents_forget(wf_body *body)
 {
-    while (body->shared && take_newest(body))
-        ;
+    for (wf_dependent *d; body->shared && (d = take_newest(body));)
+        d->body = NULL;
 }
 
 void wf_dependents_close(wf_body *body)
