@@ -263,6 +263,7 @@ void wf_dependent_add(wf_dependent *d, wf_exec *exec)
     d->body = body;
     d->scope = body->scopes;
     d->of_thread = !body->ctx;
+    d->linked = true;
     d->prev = NULL;
     wf_spin_lock(&body->lock);
     body->shared = true;
@@ -281,24 +282,33 @@ static void unlink_locked(wf_dependent *d)
         d->prev->next = d->next;
     else
         d->body->dependents = d->next;
-    d->body = NULL;
+    d->linked = false;
 }
 
 /* An ordinary thread may end while another closes what it made: its body goes then. */
 static wf_spin threads_lock;
 
-void wf_dependent_remove(wf_dependent *d)
+static bool take_out(wf_dependent *d)
 {
-    if (d->of_thread)
-        wf_spin_lock(&threads_lock);
     wf_body *body = d->body;
-    if (body) {
-        wf_spin_lock(&body->lock);
+    if (!body)
+        return true;
+    wf_spin_lock(&body->lock);
+    bool linked = d->linked;
+    if (linked)
         unlink_locked(d);
-        wf_spin_unlock(&body->lock);
-    }
-    if (d->of_thread)
-        wf_spin_unlock(&threads_lock);
+    wf_spin_unlock(&body->lock);
+    return linked;
+}
+
+bool wf_dependent_remove(wf_dependent *d)
+{
+    if (!d->of_thread)
+        return take_out(d);
+    wf_spin_lock(&threads_lock);
+    bool mine = take_out(d);
+    wf_spin_unlock(&threads_lock);
+    return mine;
 }
 
 static wf_dependent *take_newest(wf_body *body)
@@ -314,8 +324,8 @@ static wf_dependent *take_newest(wf_body *body)
 void wf_dependents_forget(wf_body *body)
 {
     wf_spin_lock(&threads_lock);
-    while (body->shared && take_newest(body))
-        ;
+    for (wf_dependent *d; body->shared && (d = take_newest(body));)
+        d->body = NULL;
     wf_spin_unlock(&threads_lock);
 }
 

@@ -25,7 +25,8 @@ typedef struct wf_binding {
 /* Something that is stopped when a scope around its creation fires, and closed when its creator ends: a group. */
 typedef struct wf_dependent {
     struct wf_dependent *next, *prev;         /* under body->lock */
-    wf_body *body;                            /* NULL: nobody's */
+    bool linked;                              /* … too: the body's end has not taken it */
+    wf_body *body;                            /* its creator's; NULL: nobody's */
     weft_scope *scope;                        /* the innermost around its creation; its creator's */
     bool of_thread;                           /* body is an ordinary thread's */
     bool stopped;                             /* its creator's */
@@ -60,8 +61,8 @@ void wf_scopes_detach(wf_body *body);
 void wf_scopes_retarget(wf_body *body, wf_exec *exec);
 
 void wf_dependent_add(wf_dependent *d, wf_exec *exec);
-/* Any thread; the creator's body is alive. */
-void wf_dependent_remove(wf_dependent *d);
+/* Any thread; the creator's body is alive. False: its end has taken it, and will close it. */
+bool wf_dependent_remove(wf_dependent *d);
 /* An ordinary thread ends: whoever has its groups closes them. */
 void wf_dependents_forget(wf_body *body);
 /* The body's code has ended: close them all. */

@@ -256,7 +256,7 @@ int weft_serve_sized(weft_listener *l, weft_handler handler, void *arg, const we
     weft_group_options group = {.limit = sv.options.max_connections, .discard = 1};
     err = weft_group_create_with(&sv.connections, &group);
     if (err == 0) {
-        wf_group_outlast_scopes(sv.connections); /* they may go on for drain_timeout */
+        wf_group_outlasts_scopes(sv.connections); /* an interruption drains before it aborts */
         sv.spare = open_spare();
         err = accept_until_stopped(&sv, l);
         drain(&sv);

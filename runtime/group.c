@@ -6,7 +6,8 @@
  *   lists, under lock   running ─ (cancel) → aborted ─ (it ends) → done ─ (next) → gone
  *
  * It is freed when no child is left and nobody is inside: neither a waiter that has not returned yet nor a thread between two of its
- * lock's sections. Whoever settles last wakes the closer, and touches nothing after the unlock. */
+ * lock's sections. Whoever settles last wakes the closer, and touches nothing after the unlock. If its owner ends while another
+ * closes it, both wait for the children, and the owner waits for the other, too, and frees it. */
 #include <base/case.h>
 #include <base/scope.h>
 #include <runtime/group.h>
@@ -30,6 +31,7 @@ struct weft_group {
     wf_list running, aborted, done; /* under lock, and so all below */
     size_t live;                    /* children that have not ended, reserved places included */
     unsigned inside;                /* threads and waiters that will come back to the lock */
+    unsigned closers;               /* … and those who close it, but its owner at its end */
     bool cancelled;
     bool orphan; /* its owner could not wait for it: the last one out frees it */
     int failure; /* the first child's that failed */
@@ -53,8 +55,10 @@ static bool is_ready(weft_group *g, wf_group_want want)
     case WF_GROUP_ROOM:
     case WF_GROUP_ROOM_SEEN:
         return g->cancelled || has_room(g);
-    default:
+    case WF_GROUP_CLOSE:
         return g->live == 0 && g->inside == 0;
+    default:
+        return g->live == 0 && g->inside == 0 && g->closers == 0;
     }
 }
 
@@ -92,7 +96,7 @@ static void settle(weft_group *g)
         unsigned n = 0;
         more = choose_locked(g, wakers, &n);
         g->inside += more;
-        bool last = g->orphan && g->live == 0 && g->inside == 0;
+        bool last = g->orphan && is_ready(g, WF_GROUP_CLOSE_LAST);
         wf_spin_unlock(&g->lock);
         for (unsigned i = 0; i < n; i++)
             weft_waker_wake(&wakers[i]);
@@ -106,19 +110,6 @@ static void settle(weft_group *g)
 }
 
 /* ---- a child's end ------------------------------------------------------------------------------------------- */
-
-/* Take the result out of it: the handle is gone afterwards. */
-static int take(weft_group *g, weft_task *task, void **result)
-{
-    void *value = NULL;
-    bool own_drop = task->extra && task->extra->drop_result;
-    if (result)
-        return weft_try_join(task, result);
-    int status = weft_try_join(task, own_drop ? NULL : &value);
-    if (status == 0 && value)
-        wf_call_back(g->options.drop_result, value);
-    return status;
-}
 
 static void note_end_locked(weft_group *g, int status, void *value)
 {
@@ -135,7 +126,17 @@ static bool retire_locked(wf_member *m)
     return !m->spawning;
 }
 
-/* As its join waker. The task is done, and the worker runs no user code. */
+/* Its handle may go once nobody can abort it any more. */
+static void discard_result(wf_member *m)
+{
+    wf_spin_lock(&m->group->lock);
+    wf_node_unlink(&m->node);
+    m->ended = true;
+    wf_spin_unlock(&m->group->lock);
+    weft_try_join(m->task, NULL);
+}
+
+/* As its join waker. The task is done, and the worker runs no user code. It counts as live until its result is dropped. */
 static void child_ended(weft_waker *self)
 {
     wf_member *m = self->data;
@@ -144,14 +145,11 @@ static void child_ended(weft_waker *self)
     void *value = m->task->value;
     bool discard = g->options.discard;
     bool failed = status < 0 && status != WEFT_EABORTED;
+    if (discard)
+        discard_result(m);
     wf_spin_lock(&g->lock);
-    wf_node_unlink(&m->node); /* from now on nobody aborts it: its handle may go */
+    wf_node_unlink(&m->node);
     m->ended = true;
-    if (discard) {
-        wf_spin_unlock(&g->lock);
-        take(g, m->task, NULL);
-        wf_spin_lock(&g->lock);
-    }
     note_end_locked(g, status, value);
     bool freed = discard && retire_locked(m);
     if (!discard)
@@ -190,17 +188,18 @@ static bool is_child(const weft_group *g)
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
-/* Under lock: what it waited for is there; take it. */
+/* Under lock: what it waited for is there; take it. Who needs the group afterwards comes back. */
 static void get(wf_group_op *op)
 {
     weft_group *g = op->group;
     if (op->want == WF_GROUP_NEXT && !wf_list_empty(&g->done))
         op->taken = wf_container(wf_list_pop_front(&g->done), wf_member, node);
+    else if (op->want == WF_GROUP_ENDED)
+        op->outcome = g->failure ? g->failure : g->lost ? WEFT_EABORTED : 0;
     else if (op->want == WF_GROUP_ROOM && !g->cancelled)
         op->reserved = true;
     g->live += op->reserved;
-    op->inside = op->taken || op->reserved || op->want == WF_GROUP_ENDED; /* it comes back */
-    g->inside += op->inside;
+    g->inside += op->reserved || op->taken;
 }
 
 /* The waker is the caller's, to drop it outside the lock. */
@@ -235,7 +234,7 @@ static void wait_locked(wf_group_op *op, weft_waker *waker)
         wf_node_init(&op->node);
     if (!wf_node_linked(&op->node))
         wf_list_push_back(&g->waiters, &op->node);
-    if (!op->inside && op->want != WF_GROUP_CLOSE) {
+    if (!op->inside && op->want < WF_GROUP_CLOSE) {
         op->inside = true;
         g->inside++;
     }
@@ -304,7 +303,7 @@ static int reserve(weft_group *g)
     ssize_t err = wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
     if (err < 0)
         return (int)err;
-    return op.reserved ? 0 : WEFT_ECANCELED; /* reserved: enroll() or give_back_place() is what comes back */
+    return op.reserved ? 0 : WEFT_ECANCELED;
 }
 
 static void give_back_place(weft_group *g)
@@ -332,8 +331,21 @@ static void enroll(weft_group *g, wf_member *m)
         free(m);
 }
 
+/* A child that says nothing else has its results dropped as the group says: also those that are dropped before the group hears of
+ * them, because it was aborted or panicked. */
+static const weft_spawn_options *with_drop(const weft_group *g, const weft_spawn_options *options, weft_spawn_options *own)
+{
+    if (!g->options.drop_result || (options && options->drop_result))
+        return options;
+    if (options)
+        *own = *options;
+    own->drop_result = g->options.drop_result;
+    return own;
+}
+
 int wf_group_spawn(weft_group *g, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f)
 {
+    weft_spawn_options own = WEFT_SPAWN_OPTIONS_INIT;
     int err = reserve(g);
     if (err < 0)
         return err;
@@ -344,7 +356,7 @@ int wf_group_spawn(weft_group *g, const weft_spawn_options *options, weft_fn fn,
     }
     *m = (wf_member){.group = g, .spawning = true};
     wf_node_init(&m->node);
-    err = wf_spawn_member(&m->task, options, fn, arg, f, (weft_waker){&child_ops, m});
+    err = wf_spawn_member(&m->task, with_drop(g, options, &own), fn, arg, f, (weft_waker){&child_ops, m});
     if (err == 0) {
         enroll(g, m);
         return 0;
@@ -361,19 +373,19 @@ int weft_group_spawn(weft_group *g, weft_fn fn, void *arg)
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
-static void discard_member(wf_group_op *op)
+/* The one who took it comes back. */
+static void discard_member(weft_group *g, wf_member *m)
 {
-    weft_group *g = op->group;
     wf_spin_lock(&g->lock);
-    bool freed = retire_locked(op->taken);
-    leave_locked(op);
+    bool freed = retire_locked(m);
+    g->inside--;
     settle(g);
     if (freed)
-        free(op->taken);
+        free(m);
 }
 
-/* What has ended is reported whatever the caller's state. */
-static bool enter_now(wf_group_op *op)
+/* True if what it waits for is there already: that is reported whatever the caller's state. */
+static bool try_now(wf_group_op *op)
 {
     weft_waker none = {NULL, NULL};
     wf_spin_lock(&op->group->lock);
@@ -387,8 +399,8 @@ static int report(wf_group_op *op, void **result)
 {
     if (!op->taken)
         return WEFT_EOF;
-    int status = take(op->group, op->taken->task, result);
-    discard_member(op);
+    int status = weft_try_join(op->taken->task, result);
+    discard_member(op->group, op->taken);
     return status;
 }
 
@@ -399,7 +411,7 @@ int weft_group_next(weft_group *g, void **result)
     if (!g)
         return WEFT_EINVAL;
     wf_group_op op = {.group = g, .want = WF_GROUP_NEXT};
-    ssize_t err = enter_now(&op) ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    ssize_t err = try_now(&op) ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
     if (err < 0)
         return (int)err;
     return report(&op, result);
@@ -436,14 +448,8 @@ int weft_group_wait(weft_group *g)
     if (is_child(g))
         return WEFT_EDEADLK;
     wf_group_op op = {.group = g, .want = WF_GROUP_ENDED};
-    int err = enter_now(&op) ? 0 : (int)wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
-    if (err < 0)
-        return err;
-    wf_spin_lock(&g->lock);
-    err = g->failure ? g->failure : g->lost ? WEFT_EABORTED : 0;
-    leave_locked(&op);
-    settle(g);
-    return err;
+    ssize_t err = try_now(&op) ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    return err < 0 ? (int)err : op.outcome;
 }
 
 size_t weft_group_running(weft_group *g)
@@ -489,25 +495,39 @@ static void destroy(weft_group *g)
     wf_node *node;
     while ((node = wf_list_pop_front(&g->done))) {
         wf_member *m = wf_container(node, wf_member, node);
-        take(g, m->task, NULL);
+        weft_try_join(m->task, NULL);
         free(m);
     }
     free(g);
 }
 
-static int close_group(weft_group *g)
+static int await_close(weft_group *g, wf_group_want want)
 {
     weft_group_cancel(g);
-    wf_group_op op = {.group = g, .want = WF_GROUP_CLOSE};
-    ssize_t err = wf_await_shielded(&wf_group_op_ops, &op);
-    if (err < 0)
-        return (int)err;
-    wf_dependent_remove(&g->dependent);
-    destroy(g);
-    return 0;
+    wf_group_op op = {.group = g, .want = want};
+    return (int)wf_await_shielded(&wf_group_op_ops, &op);
 }
 
-void wf_group_outlast_scopes(weft_group *g) { g->dependent.stopped = true; }
+static void stop_closing(weft_group *g)
+{
+    wf_spin_lock(&g->lock);
+    g->closers--;
+    settle(g);
+}
+
+/* The owner's end does not come past a closer, so its body is there as long as this one is. */
+static int close_group(weft_group *g)
+{
+    wf_spin_lock(&g->lock);
+    g->closers++;
+    wf_spin_unlock(&g->lock);
+    int err = await_close(g, WF_GROUP_CLOSE);
+    if (err == 0 && wf_dependent_remove(&g->dependent))
+        destroy(g);
+    else
+        stop_closing(g);
+    return err;
+}
 
 int weft_group_close(weft_group *g)
 {
@@ -523,14 +543,18 @@ int weft_group_close(weft_group *g)
 static void close_dependent(wf_dependent *d)
 {
     weft_group *g = wf_container(d, weft_group, dependent);
-    if (close_group(g) == 0)
+    if (await_close(g, WF_GROUP_CLOSE_LAST) == 0) {
+        destroy(g);
         return;
+    }
     wf_spin_lock(&g->lock);
     g->orphan = true;
     settle(g);
 }
 
 static void stop_dependent(wf_dependent *d) { weft_group_cancel(wf_container(d, weft_group, dependent)); }
+
+void wf_group_outlasts_scopes(weft_group *g) { g->dependent.scope = NULL; }
 
 int weft_group_create_sized(weft_group **out, const weft_group_options *options, size_t size)
 {

@@ -274,11 +274,10 @@ static weft_spawn_options sized(const weft_spawn_options *options, size_t size)
 int weft_spawn_sized(weft_task **task, const weft_spawn_options *options, size_t size, weft_fn fn, void *arg)
 {
     weft_spawn_options own = sized(options, size);
-    if (own.copy_arg && !arg) {
-        if (task)
-            *task = NULL;
+    if (task)
+        *task = NULL;
+    if (own.copy_arg && !arg)
         return WEFT_EINVAL;
-    }
     if (own.group)
         return task || !fn ? WEFT_EINVAL : wf_group_spawn(own.group, &own, fn, arg, NULL);
     return spawn_strand(task, &own, fn, arg);
@@ -299,6 +298,8 @@ int weft_spawn_future(weft_task **task, weft_future *f) { return spawn_future(ta
 int weft_spawn_future_sized(weft_task **task, const weft_spawn_options *options, size_t size, weft_future *f)
 {
     weft_spawn_options own = sized(options, size);
+    if (task)
+        *task = NULL;
     if (own.group)
         return task || !f || !f->ops || !f->ops->poll ? WEFT_EINVAL : wf_group_spawn(own.group, &own, NULL, NULL, f);
     return spawn_future(task, &own, f);

@@ -22,9 +22,12 @@ typedef struct server {
     weft_task *task;
     weft_handler handler;
     weft_serve_options options;
+    weft_fn body;     /* of the server's task; NULL: serve */
+    weft_token *stop; /* for that one's use */
     uint16_t port;
     int result;                                         /* weft_serve()'s, once the task has ended */
     atomic_uint began, ended, now, most, met, panicked; /* handlers; met: were told ECANCELED */
+    atomic_uint left;                                   /* handlers that the draining token told */
     int fds, own; /* descriptors before it began; the test's own that are still open when it ends */
 } server;
 
@@ -53,7 +56,7 @@ static void begin(server *sv, unsigned workers)
     cr_assert_eq(weft_runtime_enter(sv->rt), 0);
     cr_assert_eq(weft_tcp_listen(&sv->listener, "127.0.0.1:0", NULL), 0);
     sv->port = port_of(sv->listener);
-    cr_assert_eq(weft_spawn(&sv->task, serve, sv), 0);
+    cr_assert_eq(weft_spawn(&sv->task, sv->body ? sv->body : serve, sv), 0);
 }
 
 static void end(server *sv)
@@ -131,6 +134,31 @@ static void *fragile(weft_stream *peer, void *arg)
             break;
     }
     return NULL;
+}
+
+/* As echo, but leaves when the server drains. */
+static void *polite(weft_stream *peer, void *arg)
+{
+    server *sv = arg;
+    weft_scope scope;
+    char c;
+    entered(sv);
+    cr_assert_eq(weft_scope_enter(&scope, WEFT_FOREVER), 0);
+    cr_assert_eq(weft_scope_bind(&scope, sv->options.draining), 0);
+    while (weft_read(peer, &c, 1) == 1 && weft_write(peer, &c, 1) == 1)
+        ;
+    if (weft_scope_leave(&scope) == WEFT_ECANCELED)
+        atomic_fetch_add(&sv->left, 1);
+    return NULL;
+}
+
+/* Polite, unless its peer begins with a 'r'. */
+static void *polite_or_rude(weft_stream *peer, void *arg)
+{
+    char c;
+    if (weft_read(peer, &c, 1) != 1 || weft_write(peer, &c, 1) != 1)
+        return NULL;
+    return c == 'r' ? echo(peer, arg) : polite(peer, arg);
 }
 
 /* ---- clients -------------------------------------------------------------------------------------------------- */
@@ -291,6 +319,92 @@ WF_TEST_WORKERS(serve, handlers_that_outlast_the_drain_are_aborted)
     cr_assert_eq(recv(b, &c, 1, 0), 0);
     close(a);
     close(b);
+    end(&sv);
+}
+
+WF_TEST_WORKERS(serve, draining_tells_idle_handlers_to_leave)
+{
+    enum { CLIENTS = 20 };
+    server sv = {.handler = polite, .options.drain_timeout = PATIENCE};
+    int fds[CLIENTS];
+    char c;
+    cr_assert_eq(weft_token_create(&sv.options.draining, NULL), 0);
+    begin(&sv, workers);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = client(sv.port);
+        ask(fds[i], 'a');
+    }
+    int64_t before = weft_now();
+    weft_abort(sv.task);
+    cr_assert_eq(weft_join(sv.task, NULL), WEFT_EABORTED);
+    cr_assert_lt(weft_now() - before, PATIENCE / 2);
+    cr_assert_eq(sv.result, WEFT_ECANCELED);
+    cr_assert_eq(atomic_load(&sv.left), CLIENTS);
+    cr_assert_eq(weft_token_is_cancelled(sv.options.draining), 1);
+    for (int i = 0; i < CLIENTS; i++) {
+        cr_assert_eq(recv(fds[i], &c, 1, 0), 0);
+        close(fds[i]);
+    }
+    cr_assert_eq(weft_token_free(sv.options.draining), 0);
+    end(&sv);
+}
+
+WF_TEST_WORKERS(serve, who_does_not_leave_when_it_drains_is_aborted)
+{
+    server sv = {.handler = polite_or_rude, .options.drain_timeout = 100 * WEFT_MS};
+    char c;
+    cr_assert_eq(weft_token_create(&sv.options.draining, NULL), 0);
+    begin(&sv, workers);
+    int a = client(sv.port), b = client(sv.port);
+    ask(a, 'p');
+    ask(b, 'r');
+    ask(a, 'x');
+    ask(b, 'x');
+    int64_t before = weft_now();
+    weft_abort(sv.task);
+    cr_assert_eq(recv(a, &c, 1, 0), 0); /* the polite one goes first */
+    ask(b, 'y');                        /* the other is still served */
+    cr_assert_eq(weft_join(sv.task, NULL), WEFT_EABORTED);
+    cr_assert_geq(weft_now() - before, 100 * WEFT_MS);
+    cr_assert_eq(atomic_load(&sv.left), 1);
+    cr_assert_eq(atomic_load(&sv.met), 1);
+    close(a);
+    close(b);
+    cr_assert_eq(weft_token_free(sv.options.draining), 0);
+    end(&sv);
+}
+
+static void *serve_in_scope(void *arg)
+{
+    server *sv = arg;
+    weft_scope scope;
+    cr_assert_eq(weft_scope_enter(&scope, WEFT_FOREVER), 0);
+    cr_assert_eq(weft_scope_bind(&scope, sv->stop), 0);
+    sv->result = weft_serve(sv->listener, sv->handler, sv, &sv->options);
+    cr_assert_eq(weft_scope_leave(&scope), WEFT_ECANCELED);
+    return NULL;
+}
+
+/* What broke: the scope that interrupted serve cancelled its connections as well, and nothing was drained. */
+WF_TEST_WORKERS(serve, a_scope_that_interrupts_it_lets_handlers_finish)
+{
+    server sv = {.handler = echo, .body = serve_in_scope, .options.drain_timeout = PATIENCE};
+    cr_assert_eq(weft_token_create(&sv.stop, NULL), 0);
+    cr_assert_eq(weft_token_create(&sv.options.draining, NULL), 0);
+    begin(&sv, workers);
+    int a = client(sv.port);
+    ask(a, 'a');
+    weft_token_cancel(sv.stop);
+    while (!weft_token_is_cancelled(sv.options.draining))
+        weft_yield();
+    ask(a, 'b'); /* still served */
+    close(a);
+    cr_assert_eq(weft_join(sv.task, NULL), 0);
+    cr_assert_eq(sv.result, WEFT_ECANCELED);
+    cr_assert_eq(atomic_load(&sv.met), 0);
+    cr_assert_eq(atomic_load(&sv.ended), 1);
+    cr_assert_eq(weft_token_free(sv.options.draining), 0);
+    cr_assert_eq(weft_token_free(sv.stop), 0);
     end(&sv);
 }
 
