@@ -185,8 +185,19 @@ int weft_scope_cancel(weft_scope *scope)
     return 0;
 }
 
+/* What was made in scopes that are forgotten must not be asked where it was. */
+static void forget_scopes_of_dependents(wf_body *body)
+{
+    wf_spin_lock(&body->lock);
+    for (wf_dependent *d = body->dependents; d; d = d->next)
+        d->scope = NULL;
+    wf_spin_unlock(&body->lock);
+}
+
 void wf_scopes_detach(wf_body *body)
 {
+    if (wf_unlikely(body->scopes && body->shared))
+        forget_scopes_of_dependents(body);
     while (body->bindings) {
         wf_binding *b = body->bindings;
         body->bindings = b->next;

@@ -73,8 +73,10 @@ WEFT_NORETURN static void end(weft_coro *c, int code, void *result)
 /* What was entered and made in its code goes with it. True if nothing was forgotten. */
 static bool close_body(weft_coro *c)
 {
-    wf_defers_run(&c->body);
     bool clean = !c->body.scopes;
+    wf_scopes_detach(&c->body); /* first: their frames are gone, and a deferred call may await */
+    wf_defers_run(&c->body);
+    clean = clean && !c->body.scopes;
     wf_scopes_detach(&c->body);
     wf_dependents_close(&c->body);
     return clean;

@@ -146,8 +146,10 @@ static void drop_result(wf_strand *s)
 /* What was entered and made in its code goes with it: @clean if nothing was forgotten. */
 static bool close_body(wf_strand *s)
 {
-    wf_defers_run(&s->body);
     bool clean = !s->body.scopes;
+    wf_scopes_detach(&s->body); /* first: their frames are gone, and a deferred call may await */
+    wf_defers_run(&s->body);
+    clean = clean && !s->body.scopes;
     wf_scopes_detach(&s->body);
     wf_dependents_close(&s->body);
     return clean;
