@@ -1,6 +1,31 @@
 /* scope.c - see scope.h. */
 #include <base/scope.h>
 
+/* ---- what was forgotten ---------------------------------------------------------------------------------------- */
+
+/* What was forgotten is read where other frames lie now: not the mistake that a sanitizer should talk of. */
+#define READS_GONE_FRAMES __attribute__((no_sanitize("address")))
+
+/* Over what stays as it is while the scope is entered. Other frames will hardly leave the same there. */
+READS_GONE_FRAMES static uint64_t seal_of(const weft_scope *s)
+{
+    uint64_t words[] = {(uintptr_t)s->outer_, (uintptr_t)s->body_, (uint64_t)s->deadline_, s->shields_};
+    uint64_t h = (uintptr_t)s;
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
+        h = (h ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    return h;
+}
+
+/* Each is looked at before it says where the next one is. */
+READS_GONE_FRAMES wf_body *wf_scopes_broken(wf_body *body)
+{
+    for (; body; body = body->outer)
+        for (const weft_scope *s = body->scopes; s; s = s->outer_)
+            if (s->seal_ != seal_of(s))
+                return body;
+    return NULL;
+}
+
 /* ---- what has fired ------------------------------------------------------------------------------------------ */
 
 static bool is_inside(const weft_scope *scope, const weft_scope *outer)
@@ -117,12 +142,15 @@ int weft_scope_enter(weft_scope *scope, int64_t timeout)
     if (wf_unlikely(!exec || !wf_exec_can_wait(exec)))
         return refuse(scope, exec ? WEFT_EDEADLK : WEFT_ENOMEM);
     wf_body *body = exec->body;
+    if (wf_unlikely(body->scopes == scope)) /* entered twice; or forgotten by a function, and here is the next one's */
+        return refuse(scope, WEFT_EINVAL);
     scope->outer_ = body->scopes;
     scope->body_ = body;
     scope->deadline_ = timeout == WEFT_FOREVER ? WEFT_FOREVER : wf_add_saturating(weft_now(), WF_MAX(timeout, 0));
     scope->fired_ = 0;
     scope->shields_ = body->shields;
     scope->received_ = 0;
+    scope->seal_ = seal_of(scope);
     body->scopes = scope;
     if (wf_unlikely(timeout <= 0)) {
         scope->fired_ = WEFT_ETIMEDOUT;

@@ -38,6 +38,9 @@ wf_exec *wf_scope_owner(const weft_scope *scope);
 /* Is there anything to look at? */
 static inline bool wf_scopes_entered(const wf_body *body) { return body->scopes || body->outer; }
 
+/* The innermost of @body and the bodies around it one of whose scopes was overwritten, because its frame has gone; or NULL. */
+wf_body *wf_scopes_broken(wf_body *body);
+
 /* The earliest deadline of what has not fired, or @deadline if that is earlier. */
 int64_t wf_scopes_nearest(const wf_body *body, int64_t deadline);
 

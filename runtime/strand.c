@@ -54,11 +54,13 @@ static bool scope_is_gone(const wf_body *body, const void *frame)
     return scope >= (uintptr_t)body->stack->base && scope < (uintptr_t)frame;
 }
 
+/* Deeper than here, or overwritten since: the frames of the library may lie where that of the scope was. */
 static void look_for_gone(wf_exec *self, const void *frame)
 {
-    if (!scope_is_gone(self->body, frame))
+    wf_body *body = scope_is_gone(self->body, frame) ? self->body : wf_scopes_broken(self->body);
+    if (wf_likely(!body))
         return;
-    self->body->scopes = NULL;
+    wf_scopes_detach(body);
     weft_panic("a scope was not left: the function that entered it has returned");
 }
 

@@ -23,7 +23,8 @@ typedef struct weft_scope {
     int fired_;
     unsigned shields_;
     int received_;
-    uint64_t reserved_[2];
+    uint64_t seal_;
+    uint64_t reserved_[1];
 } weft_scope;
 
 /**
