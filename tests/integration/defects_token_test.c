@@ -22,6 +22,9 @@ static size_t in_use(void)
     return info.uordblks + info.hblkhd;
 }
 
+/* Caches and other threads' arenas breathe; a million that are left would be much more. */
+enum { SLACK = 64 * 1024 };
+
 /* ---- d26 ------------------------------------------------------------------------------------------------------- */
 
 /* Children stayed in the list of a parent that lives long: a request each, for the life of the server. */
@@ -38,7 +41,7 @@ Test(defects_token, d26_child_tokens_are_unlinked_from_a_long_lived_parent)
         for (int i = 0; i < AT_ONCE; i++) /* in another order: from anywhere in the list */
             cr_assert_eq(weft_token_free(children[i * 37 % AT_ONCE]), 0);
     }
-    cr_assert_leq(in_use(), before + 4096, "memory grew with children that are gone");
+    cr_assert_leq(in_use(), before + SLACK, "memory grew with children that are gone");
     cr_assert_eq(weft_token_free(parent), 0, "it has none");
 }
 
@@ -201,7 +204,7 @@ static void *brief_root(void *arg)
     size_t before = in_use();
     arm_and_drop(wf_test_scale(1000 * 1000));
     arm_and_abort(wf_test_scale(20 * 1000));
-    cr_assert_leq(in_use(), before + 4096, "memory grew with timers that are gone");
+    cr_assert_leq(in_use(), before + SLACK, "memory grew with timers that are gone");
     cr_assert_lt(weft_now() - began, 1000 * WEFT_SEC, "nothing waited for them");
     return NULL;
 }

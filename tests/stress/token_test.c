@@ -315,7 +315,7 @@ WF_TEST_WORKERS(stress_token, random_trees_lose_no_wait_and_tell_nobody_of_a_can
     static scene s;
     SAYS(weft_runtime_create(&rt, &options) == 0);
     uint64_t random = seed;
-    for (size_t round = 0; round < wf_test_scale(400); round++) {
+    for (size_t round = 0; round < wf_test_scale(150); round++) {
         pthread_t threads[THREADS];
         raise_curtain(&s, next_random(&random));
         for (int i = 0; i < THREADS; i++)
@@ -357,7 +357,7 @@ Test(stress_token, children_born_while_the_parent_is_cancelled_are_cancelled)
 {
     enum { MOTHERS = 3 };
     choose_seed();
-    for (size_t round = 0; round < wf_test_scale(2000); round++) {
+    for (size_t round = 0; round < wf_test_scale(1000); round++) {
         nursery n = {.parent = plant(NULL)};
         pthread_t threads[MOTHERS];
         for (int i = 0; i < MOTHERS; i++)
