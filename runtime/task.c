@@ -313,6 +313,7 @@ void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)
 {
     wf_task_set_error(task, text);
     w->exec.task = NULL;
+    w->exec.cx.waker = (weft_waker){NULL, NULL}; /* the task is about to go: see poll_future() */
     w->exec.callbacks = 0;
     wf_store_rlx(&task->poller, 0);
     task->status = WEFT_EPANIC;

@@ -2,7 +2,9 @@
  *
  * A tree shares one of a fixed set of locks, so nobody needs to know how long its root lives. Cancelling walks without recursion: the
  * children of a cancelled token join a list of those to be cancelled, in which a token may still be freed, and wakers are called
- * between two sections of the lock, a handful at a time. Once cancelled, a token is on its own: what is above and below no longer matters. */
+ * between two sections of the lock, a handful at a time. That list belongs to the lock, and whoever cancels goes on until it is empty: a
+ * second canceller must not return before all below is cancelled, because it may be about to free. Once cancelled, a token is on its
+ * own: what is above and below no longer matters. */
 #include <base/case.h>
 #include <base/list.h>
 #include <base/lock.h>
@@ -20,17 +22,20 @@ typedef struct wf_token_waiter {
 struct weft_token {
     wf_spin *lock;    /* of its tree */
     wf_a32 cancelled; /* set under lock, read anywhere */
-    wf_node sibling;  /* under lock: in its parent's children, or in a canceller's list */
+    wf_node sibling;  /* under lock: in its parent's children, or among the doomed */
     wf_list children; /* under lock */
     wf_list waiters;  /* under lock */
 };
 
+typedef struct shared_lock {
+    alignas(WF_CACHE_LINE) wf_spin lock;
+    wf_list doomed; /* under lock: tokens that are to be cancelled, of whatever tree; zero: nobody has cancelled yet */
+} shared_lock;
+
 static wf_spin *pick_lock(void)
 {
     enum { LOCKS = 64 };
-    static struct {
-        alignas(WF_CACHE_LINE) wf_spin lock;
-    } locks[LOCKS];
+    static shared_lock locks[LOCKS];
     static wf_a32 turn;
     return &locks[wf_add_rlx(&turn, 1) % LOCKS].lock;
 }
@@ -126,23 +131,29 @@ static unsigned cancel_some(wf_list *doomed, weft_waker *wakers)
     return n;
 }
 
+/* Under lock. */
+static wf_list *doomed_under(wf_spin *lock)
+{
+    wf_list *doomed = &wf_container(lock, shared_lock, lock)->doomed;
+    if (!doomed->head.next)
+        wf_list_init(doomed);
+    return doomed;
+}
+
 void weft_token_cancel(weft_token *t)
 {
     weft_waker wakers[BATCH];
-    wf_list doomed;
-    if (!t || is_cancelled(t))
+    if (!t)
         return;
     wf_spin *lock = t->lock;
-    wf_list_init(&doomed);
     wf_spin_lock(lock);
-    bool more = !is_cancelled(t);
-    if (more) {
-        wf_node_unlink(&t->sibling); /* from its parent, or from the list of another who is about to cancel it */
-        wf_list_push_back(&doomed, &t->sibling);
+    wf_list *doomed = doomed_under(lock);
+    if (!is_cancelled(t)) {
+        wf_node_unlink(&t->sibling); /* from its parent, or from among the doomed */
+        wf_list_push_back(doomed, &t->sibling);
     }
-    while (more) {
-        unsigned n = cancel_some(&doomed, wakers);
-        more = !wf_list_empty(&doomed);
+    while (!wf_list_empty(doomed)) {
+        unsigned n = cancel_some(doomed, wakers);
         wf_spin_unlock(lock);
         for (unsigned i = 0; i < n; i++)
             weft_waker_wake(&wakers[i]);
