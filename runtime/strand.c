@@ -74,6 +74,8 @@ static void suspend(wf_exec *self, int64_t deadline)
         deadline = nearest;
     }
     wf_store_rlx(&s->deadline, deadline);
+    if (wf_unlikely(self->clock != NULL)) /* paused: it must not jump to what nobody waits for any more */
+        wf_timer_disarm(&s->timer);
     if (wf_unlikely(deadline != WEFT_FOREVER))
         wf_timer_arm(&s->timer, &self->worker->timers, deadline);
     leave(self, WF_STRAND_PARKED);

@@ -36,6 +36,9 @@ bool wf_timer_start(wf_timer *timer, wf_timers *here);
 /* Never fires again once this returns. Its owner, any thread. */
 void wf_timer_disarm(wf_timer *timer);
 
+/* Disarming leaves the next expiry as it was: find it anew. */
+void wf_timers_tidy(wf_timers *t);
+
 /* Fire all that is due at @now. Any thread. Returns how many wakers were woken. */
 unsigned wf_timers_expire(wf_timers *t, int64_t now);
 
