@@ -263,6 +263,7 @@ void wf_dependent_add(wf_dependent *d, wf_exec *exec)
     d->body = body;
     d->scope = body->scopes;
     d->of_thread = !body->ctx;
+    d->stopped = false;
     d->linked = true;
     d->prev = NULL;
     wf_spin_lock(&body->lock);
@@ -272,6 +273,11 @@ void wf_dependent_add(wf_dependent *d, wf_exec *exec)
         d->next->prev = d;
     body->dependents = d;
     wf_spin_unlock(&body->lock);
+    for (const weft_scope *s = body->scopes; s && !d->stopped; s = s->outer_)
+        if (s->fired_) { /* made in one that has fired already */
+            d->stopped = true;
+            d->stop(d);
+        }
 }
 
 static void unlink_locked(wf_dependent *d)

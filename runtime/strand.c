@@ -48,17 +48,21 @@ static bool fire(wf_timer *timer, int64_t now, weft_waker *out)
     return true;
 }
 
-/* True once, when a scope of the running body is found whose frame is gone. @frame: an address in the present one. What lies below
- * it is gone; what is above and forgotten is found once it is overwritten. No panic yet: an operation may be under way, with
- * nodes on this stack. */
+/* Is there, in the running body or around it, a scope whose frame is gone? @frame: an address in the present one. What lies below
+ * it on the running stack is gone; what is elsewhere and forgotten is found once it is overwritten. No panic yet: an operation may be
+ * under way, with nodes on this stack. */
 static bool find_forgotten(wf_exec *self, const void *frame)
 {
-    wf_body *body = self->body;
-    if (wf_likely(wf_scopes_stand(body, body->stack->base, frame)))
-        return false;
-    wf_scopes_detach(body);
-    body->forgot = true;
-    return true;
+    bool found = false;
+    for (wf_body *body = self->body; body; body = body->outer) {
+        const void *unused = body == self->body ? frame : NULL;
+        if (wf_unlikely(!wf_scopes_stand(body, unused ? body->stack->base : NULL, unused))) {
+            wf_scopes_detach(body);
+            body->forgot = true;
+        }
+        found = found || body->forgot;
+    }
+    return found;
 }
 
 /* [DEADLINE] the stores come before the lock that wf_timer_arm() takes when the timer is linked already: a fire under that lock
@@ -76,8 +80,8 @@ static void suspend(wf_exec *self, int64_t deadline)
         deadline = nearest;
     }
     wf_store_rlx(&s->deadline, deadline);
-    if (wf_unlikely(self->clock != NULL))
-        wf_timer_disarm(&s->timer); /* virtual time would jump to where nobody waits */
+    if (wf_unlikely(self->clock != NULL)) /* paused: it must not jump to what nobody waits for any more */
+        wf_timer_disarm(&s->timer);
     if (wf_unlikely(deadline != WEFT_FOREVER))
         wf_timer_arm(&s->timer, &self->worker->timers, deadline);
     leave(self, WF_STRAND_PARKED);
@@ -97,8 +101,7 @@ static bool is_shielded(const wf_exec *exec)
 WF_NOINLINE static int look_at_scopes(wf_exec *self)
 {
     bool any;
-    find_forgotten(self, __builtin_frame_address(0));
-    if (wf_unlikely(self->body->forgot)) {
+    if (wf_unlikely(find_forgotten(self, __builtin_frame_address(0)))) {
         wf_state_mark(&self->task->state);
         self->cause = NULL;
         return WEFT_EPANIC;

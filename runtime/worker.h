@@ -51,8 +51,8 @@ typedef struct wf_worker {
 
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
-    wf_a64 quiet_at; /* with the paused clock: see paused.c */
-    wf_ai64 seen_at; /* wf_now() when it last looked around or woke up: long ago, and a task holds it */
+    wf_a64 quiet_at, rested_at; /* with the paused clock: see paused.c */
+    wf_ai64 seen_at;            /* wf_now() when it last looked around or woke up: long ago, and a task holds it */
 
     /* Anybody, by their own rules. */
     wf_aptr lender; /* a task that waits for the lent one's poll, then goes on; whoever exchanges it to NULL polls it */

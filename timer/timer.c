@@ -41,9 +41,9 @@ void weft_timer_init(weft_timer *public, int64_t when)
 static weft_poll start(weft_context *cx, timer *t)
 {
     wf_timers *here = cx->exec->timers;
+    if (weft_now() >= t->base.when) /* the wheel does not know yet: its time stands while nothing expires */
+        return WEFT_READY;
     if (!here) {
-        if (weft_now() >= t->base.when)
-            return WEFT_READY;
         cx->exec->wake_by = WF_MIN(cx->exec->wake_by, t->base.when);
         return WEFT_PENDING;
     }

@@ -65,6 +65,13 @@ void wf_timer_disarm(wf_timer *timer)
     timer->home = NULL;
 }
 
+void wf_timers_tidy(wf_timers *t)
+{
+    wf_spin_lock(&t->lock);
+    wf_store_rlx(&t->next, wf_wheel_next(&t->wheel));
+    wf_spin_unlock(&t->lock);
+}
+
 /* Up to FIRE_BATCH wakers of due timers; their owners may be gone the moment the lock is released, the wakers not. */
 static unsigned collect(wf_timers *t, int64_t now, weft_waker *wakers)
 {
@@ -83,15 +90,6 @@ static unsigned collect(wf_timers *t, int64_t now, weft_waker *wakers)
     wf_store_rlx(&t->next, wf_wheel_next(&t->wheel));
     wf_spin_unlock(&t->lock);
     return n;
-}
-
-int64_t wf_timers_earliest(wf_timers *t)
-{
-    wf_spin_lock(&t->lock);
-    int64_t next = wf_wheel_next(&t->wheel);
-    wf_store_rlx(&t->next, next);
-    wf_spin_unlock(&t->lock);
-    return next;
 }
 
 unsigned wf_timers_expire(wf_timers *t, int64_t now)

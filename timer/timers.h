@@ -36,11 +36,11 @@ bool wf_timer_start(wf_timer *timer, wf_timers *here);
 /* Never fires again once this returns. Its owner, any thread. */
 void wf_timer_disarm(wf_timer *timer);
 
+/* Disarming leaves the next expiry as it was: find it anew. */
+void wf_timers_tidy(wf_timers *t);
+
 /* Fire all that is due at @now. Any thread. Returns how many wakers were woken. */
 unsigned wf_timers_expire(wf_timers *t, int64_t now);
-
-/* The same, and not too early because of what was disarmed since. */
-int64_t wf_timers_earliest(wf_timers *t);
 
 static inline int64_t wf_timers_next(wf_timers *t) { return wf_load_rlx(&t->next); }
 

@@ -1,11 +1,13 @@
 /* timers_test.c - arming, moving, disarming and firing timers, first in order, then while another thread expires them.
  *
  * Time is what expiring is told, so nothing here waits for the clock. */
+#include <base/exec.h>
 #include <base/rng.h>
 #include <pthread.h>
 #include <sched.h>
 #include <support/test.h>
 #include <timer/timers.h>
+#include <weft/time.h>
 
 #define MS INT64_C(1000000)
 
@@ -102,6 +104,75 @@ Test(timers, armed_for_the_past_fires_at_the_next_expire)
     cr_assert_leq(wf_timers_next(&t), now);
     cr_assert_eq(wf_timers_expire(&t, now), 1u);
     cr_assert_eq(a.wakes.v, 1u);
+}
+
+Test(timers, started_for_later_is_armed_and_fires_once)
+{
+    wf_timers t;
+    alarm_clock a;
+    int64_t now = begin(&t);
+    alarm_init(&a);
+    a.timer.when = now + 5 * MS;
+    cr_assert(wf_timer_start(&a.timer, &t));
+    cr_assert_eq(linked(&t), 1u);
+    cr_assert_leq(wf_timers_next(&t), now + 5 * MS);
+    cr_assert_eq(wf_timers_expire(&t, now + 5 * MS - 1), 0u);
+    cr_assert_eq(wf_timers_expire(&t, now + 5 * MS), 1u);
+    cr_assert_eq(wf_timers_expire(&t, now + WEFT_SEC), 0u);
+    cr_assert_eq(a.fires, 1u);
+    cr_assert_eq(wf_load_rlx(&a.wakes), 1u);
+}
+
+Test(timers, started_for_the_past_is_not_armed_and_is_disarmed_like_any_other)
+{
+    static const int64_t earlier[] = {0, 1, MS, WEFT_SEC, INT64_MAX};
+    wf_timers t;
+    alarm_clock a;
+    int64_t now = begin(&t);
+    cr_assert_eq(wf_timers_expire(&t, now), 0u);
+    wf_wheel_pop(&t.wheel, now); /* nothing was due: else its time stands */
+    for (size_t i = 0; i < sizeof earlier / sizeof *earlier; i++) {
+        alarm_init(&a);
+        a.timer.when = now - earlier[i];
+        cr_assert_not(wf_timer_start(&a.timer, &t));
+        cr_assert_eq(a.timer.home, &t);
+        cr_assert_eq(linked(&t), 0u);
+        cr_assert_eq(wf_timers_next(&t), WEFT_FOREVER);
+        wf_timer_disarm(&a.timer);
+        cr_assert_null(a.timer.home);
+    }
+    cr_assert_eq(wf_timers_expire(&t, now + WEFT_SEC), 0u);
+}
+
+Test(timers, started_for_ever_never_fires)
+{
+    wf_timers t;
+    alarm_clock a;
+    begin(&t);
+    alarm_init(&a);
+    a.timer.when = WEFT_FOREVER;
+    cr_assert(wf_timer_start(&a.timer, &t));
+    cr_assert_eq(wf_timers_expire(&t, WEFT_FOREVER), 0u);
+    wf_timer_disarm(&a.timer);
+    cr_assert_eq(linked(&t), 0u);
+}
+
+Test(timers, tidied_next_is_that_of_what_is_still_armed)
+{
+    wf_timers t;
+    alarm_clock a, b;
+    int64_t now = begin(&t);
+    alarm_init(&a);
+    alarm_init(&b);
+    wf_timer_arm(&a.timer, &t, now + 5 * MS);
+    wf_timer_arm(&b.timer, &t, now + 2 * WEFT_SEC - 1);
+    wf_timer_disarm(&a.timer);
+    cr_assert_leq(wf_timers_next(&t), now + 5 * MS);
+    wf_timers_tidy(&t);
+    cr_assert_eq(wf_timers_next(&t), now + 2 * WEFT_SEC, "the tick at which it expires");
+    cr_assert_eq(wf_timers_expire(&t, now + 2 * WEFT_SEC), 1u);
+    wf_timers_tidy(&t);
+    cr_assert_eq(wf_timers_next(&t), WEFT_FOREVER);
 }
 
 Test(timers, armed_then_armed_for_later_keeps_the_earlier)
@@ -381,6 +452,94 @@ Test(timers, d10_armed_in_one_wheel_then_for_later_in_another_stays)
     cr_assert_eq(linked(&new), 1u);
     wf_timer_disarm(&a.timer);
     cr_assert_eq(linked(&new), 0u);
+}
+
+/* ---- weft_timer, polled with a waker of somebody else's ---------------------------------------------------------- */
+
+typedef struct foreign {
+    int refs, wakes, refusals; /* clones that are still refused */
+} foreign;
+
+static int foreign_clone(const weft_waker *self, weft_waker *out)
+{
+    foreign *f = self->data;
+    if (f->refusals > 0) {
+        f->refusals--;
+        return WEFT_ENOMEM;
+    }
+    f->refs++;
+    *out = *self;
+    return 0;
+}
+
+static void foreign_drop(weft_waker *self) { ((foreign *)self->data)->refs--; }
+static void foreign_wake_by_ref(const weft_waker *self) { ((foreign *)self->data)->wakes++; }
+
+static void foreign_wake(weft_waker *self)
+{
+    foreign_wake_by_ref(self);
+    foreign_drop(self);
+}
+
+static const weft_waker_ops foreign_ops = {foreign_clone, foreign_wake, foreign_wake_by_ref, foreign_drop};
+
+static weft_poll poll_as(wf_exec *exec, weft_timer *timer, foreign *f)
+{
+    weft_context cx = {.waker = {&foreign_ops, f}, .exec = exec};
+    return weft_timer_poll(&cx, timer);
+}
+
+Test(timers, a_waker_that_cannot_be_cloned_leaves_the_timer_usable)
+{
+    wf_timers t;
+    wf_exec exec = {.timers = &t};
+    foreign one = {.refusals = 2}, other = {.refusals = 1};
+    weft_timer timer;
+    int64_t when = begin(&t) + 3600 * WEFT_SEC;
+    weft_timer_init(&timer, when);
+    cr_assert_eq(poll_as(&exec, &timer, &one), WEFT_ENOMEM);
+    weft_timer_reset(&timer, when);
+    cr_assert_eq(poll_as(&exec, &timer, &one), WEFT_ENOMEM);
+    cr_assert_eq(linked(&t), 0u);
+    cr_assert_eq(poll_as(&exec, &timer, &one), WEFT_PENDING);
+    cr_assert_eq(poll_as(&exec, &timer, &other), WEFT_ENOMEM);
+    cr_assert_eq(one.refs, 1, "it was armed for that one, and still is");
+    cr_assert_eq(poll_as(&exec, &timer, &other), WEFT_PENDING);
+    cr_assert_eq(one.refs, 0);
+    cr_assert_eq(other.refs, 1);
+    cr_assert_eq(wf_timers_expire(&t, when), 1u);
+    cr_assert_eq(one.wakes, 0);
+    cr_assert_eq(other.wakes, 1);
+    cr_assert_eq(other.refs, 0);
+    cr_assert_eq(poll_as(&exec, &timer, &one), WEFT_READY);
+    weft_timer_drop(&timer);
+}
+
+Test(timers, a_waker_goes_with_the_drop_and_with_the_reset)
+{
+    wf_timers here, there;
+    wf_exec exec = {.timers = &here}, elsewhere = {.timers = &there};
+    foreign f = {.refs = 0};
+    weft_timer timer;
+    int64_t when = begin(&here) + 3600 * WEFT_SEC;
+    begin(&there);
+    weft_timer_init(&timer, when);
+    cr_assert_eq(poll_as(&exec, &timer, &f), WEFT_PENDING);
+    cr_assert_eq(poll_as(&elsewhere, &timer, &f), WEFT_PENDING);
+    cr_assert_eq(f.refs, 1);
+    cr_assert_eq(linked(&here), 1u);
+    cr_assert_eq(linked(&there), 0u, "it stays at home");
+    weft_timer_reset(&timer, when);
+    cr_assert_eq(f.refs, 0);
+    cr_assert_eq(linked(&here), 0u);
+    cr_assert_eq(poll_as(&elsewhere, &timer, &f), WEFT_PENDING);
+    cr_assert_eq(linked(&there), 1u);
+    weft_timer_drop(&timer);
+    weft_timer_drop(&timer);
+    cr_assert_eq(f.refs, 0);
+    cr_assert_eq(linked(&there), 0u);
+    cr_assert_eq(wf_timers_expire(&here, when) + wf_timers_expire(&there, when), 0u);
+    cr_assert_eq(f.wakes, 0);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------------------ */
