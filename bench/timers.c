@@ -261,7 +261,7 @@ static void *sleep_all(void *arg)
     naps_begin = weft_now() + 5 * WEFT_SEC;
     spawn_naps();
     while (asleep < COUNT)
-        weft_yield();
+        weft_sleep(WEFT_MS);
     printf("%-28s %12.2f ns CPU/task\n", "timers_task_spawn_sleep", (double)(cpu_now() - cpu) / COUNT);
     printf("%-28s %12.2f bytes\n", "timers_task_memory", (bench_memory("VmRSS") - before) / COUNT);
     BENCH_CHECK(woken == 0);

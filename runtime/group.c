@@ -106,8 +106,8 @@ static void settle(weft_group *g)
 
 /* ---- a child's end ------------------------------------------------------------------------------------------- */
 
-/* Take the result out of it: the handle is gone afterwards. */
-static int take(weft_group *g, weft_task *task, void **result)
+/* Take the result out of it: the handle is gone afterwards. The group itself may be gone already. */
+static int take(void (*drop_result)(void *), weft_task *task, void **result)
 {
     void *value = NULL;
     bool own_drop = task->extra && task->extra->drop_result;
@@ -115,7 +115,7 @@ static int take(weft_group *g, weft_task *task, void **result)
         return weft_try_join(task, result);
     int status = weft_try_join(task, own_drop ? NULL : &value);
     if (status == 0 && value)
-        wf_call_back(g->options.drop_result, value);
+        wf_call_back(drop_result, value);
     return status;
 }
 
@@ -144,7 +144,7 @@ static void child_ended(weft_waker *self)
     bool discard = g->options.discard;
     bool failed = status < 0 && status != WEFT_EABORTED;
     if (discard)
-        take(g, m->task, NULL);
+        take(g->options.drop_result, m->task, NULL);
     wf_spin_lock(&g->lock);
     wf_node_unlink(&m->node);
     m->ended = true;
@@ -186,12 +186,20 @@ static bool is_child(const weft_group *g)
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
-/* Under lock: what it waited for is there; take it. */
-static void get(wf_group_op *op)
+/* The member is retired in the same section, so that it takes no second one. */
+static void get_child_locked(wf_group_op *op)
+{
+    wf_member *m = wf_container(wf_list_pop_front(&op->group->done), wf_member, node);
+    op->taken = m->task;
+    op->spent = retire_locked(m) ? m : NULL;
+}
+
+/* What it waited for is there; take it. */
+static void get_locked(wf_group_op *op)
 {
     weft_group *g = op->group;
     if (op->want == WF_GROUP_NEXT && !wf_list_empty(&g->done))
-        op->taken = wf_container(wf_list_pop_front(&g->done), wf_member, node);
+        get_child_locked(op);
     else if (op->want == WF_GROUP_ROOM && !g->cancelled)
         op->reserved = true;
     g->live += op->reserved;
@@ -216,7 +224,7 @@ static bool try_locked(wf_group_op *op, weft_waker *old)
     if (!is_ready(op->group, op->want))
         return false;
     *old = leave_locked(op);
-    get(op);
+    get_locked(op);
     return true;
 }
 
@@ -356,15 +364,6 @@ int weft_group_spawn(weft_group *g, weft_fn fn, void *arg)
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
-static void discard_member(weft_group *g, wf_member *m)
-{
-    wf_spin_lock(&g->lock);
-    bool freed = retire_locked(m);
-    wf_spin_unlock(&g->lock);
-    if (freed)
-        free(m);
-}
-
 int weft_group_next(weft_group *g, void **result)
 {
     if (result)
@@ -372,6 +371,7 @@ int weft_group_next(weft_group *g, void **result)
     if (!g)
         return WEFT_EINVAL;
     wf_group_op op = {.group = g, .want = WF_GROUP_NEXT};
+    void (*drop_result)(void *) = g->options.drop_result; /* now: once the last child is taken another may close the group */
     wf_spin_lock(&g->lock);
     weft_waker none = {NULL, NULL};
     bool ready = try_locked(&op, &none); /* something that has ended is reported whatever the caller's state */
@@ -381,9 +381,8 @@ int weft_group_next(weft_group *g, void **result)
         return (int)err;
     if (!op.taken)
         return WEFT_EOF;
-    int status = take(g, op.taken->task, result);
-    discard_member(g, op.taken);
-    return status;
+    free(op.spent);
+    return take(drop_result, op.taken, result);
 }
 
 int weft_group_wait(weft_group *g)
@@ -447,7 +446,7 @@ static void destroy(weft_group *g)
     wf_node *node;
     while ((node = wf_list_pop_front(&g->done))) {
         wf_member *m = wf_container(node, wf_member, node);
-        take(g, m->task, NULL);
+        take(g->options.drop_result, m->task, NULL);
         free(m);
     }
     free(g);

@@ -17,7 +17,8 @@ typedef enum {
 typedef struct wf_group_op {
     weft_group *group;
     wf_group_want want;
-    struct wf_member *taken; /* NEXT: the child; NULL: none is left */
+    weft_task *taken;        /* NEXT: the child, with its handle; NULL: none is left */
+    struct wf_member *spent; /* … and what the group knew of it, to be freed; NULL: its spawner does */
     bool reserved;           /* ROOM: a place is the caller's; else the group was cancelled */
     bool inside;             /* under the group's lock, and so all below: the group may not go */
     wf_node node;            /* in its waiters from the first pending poll until it is chosen; all zero before */
