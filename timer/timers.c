@@ -83,7 +83,7 @@ static unsigned collect(wf_timers *t, int64_t now, weft_waker *wakers)
         wf_timer *timer = wf_container(node, wf_timer, node);
         int64_t was = timer->when;
         if (timer->fire(timer, now, &wakers[n]))
-            n++;
+            __builtin_prefetch(wakers[n++].data, 1); /* most often a task that has long been asleep: all at a time, not one by one */
         else if (timer->when > was)
             wf_wheel_insert(&t->wheel, node, timer->when);
     }
