@@ -213,7 +213,7 @@ static inline int operate_locked(weft_chan *ch, wf_chan_op *op, const wf_select_
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
 /* A block is allocated outside the lock. Returns locked, or WEFT_ENOMEM and not. */
-static int lock_with_room(weft_chan *ch, bool sends)
+static int lock_with_room(weft_chan *ch, bool sends) WF_TRY_ACQUIRE(false, ch->lock) WF_NO_THREAD_SAFETY
 {
     wf_spin_lock(&ch->lock);
     while (wf_unlikely(sends && needs_block(ch) && !ch->closed)) {
@@ -230,7 +230,7 @@ static int lock_with_room(weft_chan *ch, bool sends)
     return 0;
 }
 
-static void unlock_and_wake(weft_chan *ch, weft_waker *waker)
+static void unlock_and_wake(weft_chan *ch, weft_waker *waker) WF_RELEASE(ch->lock) WF_NO_THREAD_SAFETY
 {
     wf_spin_unlock(&ch->lock);
     if (waker->ops)
