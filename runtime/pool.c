@@ -130,15 +130,16 @@ static void *pool_thread(void *arg)
     return NULL;
 }
 
+/* Why there is no thread is all one to the caller, and EAGAIN would say that it had to wait. */
 static int start_thread_locked(pool *p) WF_REQUIRES(p->lock)
 {
     pthread_t thread;
     sigset_t before;
     wf_signals_block(&before);
-    int err = -pthread_create(&thread, NULL, pool_thread, p);
+    bool started = pthread_create(&thread, NULL, pool_thread, p) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    p->threads += err == 0;
-    return err;
+    p->threads += started;
+    return started ? 0 : WEFT_ENOMEM;
 }
 
 /* ---- the service --------------------------------------------------------------------------------------------- */

@@ -17,7 +17,7 @@ typedef struct wf_job {
     void (*run)(struct wf_job *self);
 } wf_job;
 
-/* Returns 0; WEFT_ENOMEM or WEFT_EAGAIN: no thread could be started, and none of the lane runs; WEFT_ECANCELED: the runtime has stopped;
+/* Returns 0; WEFT_ENOMEM: no thread could be started, and none of the lane runs; WEFT_ECANCELED: the runtime has stopped;
  * WEFT_ENOTSUP: a forked child's copy of it. Until the job has ended or is taken back, a paused clock stands still. */
 int wf_pool_submit(weft_runtime *rt, wf_lane lane, wf_job *job);
 
