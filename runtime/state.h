@@ -12,7 +12,9 @@
  *
  *   event \ state  idle              scheduled          running            completed, cancelled
  *   wake           ACTIVE, enqueue   NOTIFIED           NOTIFIED           nothing
- *   abort          ABORT, as wake    ABORT, as wake     ABORT, as wake     nothing
+ *   abort          ABORT, as wake    ABORT, as wake;    ABORT, as wake     nothing
+ *                                    POOLED: off, enqueue
+ *   leaves pool    impossible        POOLED off         not any more       not any more
  *   poll begins    impossible        take NOTIFIED      impossible         impossible
  *   poll pending   impossible        impossible         idle; or, if NOTIFIED, take it and enqueue again
  *   complete       impossible        impossible         DONE               impossible
