@@ -48,6 +48,8 @@ typedef struct wf_exec_ops {
     int (*interruption)(struct wf_exec *self);
     /* A scope of it has fired: let its next await look. Any thread that keeps it alive. NULL: its awaits always look. */
     void (*mark)(struct wf_exec *self);
+    /* Was it asked to stop, where awaits do not tell? For weft_is_cancelled(). NULL: they do, or there is no task. */
+    bool (*aborted)(struct wf_exec *self);
     /* Let others run, and stay runnable. Returns 0, so that callers can end with it. */
     int (*yield)(struct wf_exec *self);
     /* End this execution for the reason formatted; does not return. NULL: nobody could be told. */

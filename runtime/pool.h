@@ -17,7 +17,8 @@ typedef struct wf_job {
     void (*run)(struct wf_job *self);
 } wf_job;
 
-/* Returns 0; WEFT_ENOMEM or WEFT_EAGAIN: no thread could be started, and none of the lane runs; WEFT_ECANCELED: the runtime is stopping. */
+/* Returns 0; WEFT_ENOMEM: no thread could be started, and none of the lane runs; WEFT_ECANCELED: the runtime has stopped;
+ * WEFT_ENOTSUP: a forked child's copy of it. Until the job has ended or is taken back, a paused clock stands still. */
 int wf_pool_submit(weft_runtime *rt, wf_lane lane, wf_job *job);
 
 /* Take it back if it has not begun. True: it will not be run. */
@@ -26,5 +27,12 @@ bool wf_pool_retract(weft_runtime *rt, wf_lane lane, wf_job *job);
 /* A system call made elsewhere for the calling task: **awaits** @call(@arg) on @lane and returns what it returned, or an interruption before it
  * has begun. On an ordinary thread it is called directly. @call must not wait. */
 ssize_t wf_pool_call(wf_lane lane, ssize_t (*call)(void *arg), void *arg);
+
+/* The runtime is given up with jobs that do not return: nothing is begun any more, what runs is counted in the log, and each thread
+ * leaves when its job lets it. */
+void wf_pool_abandon(weft_runtime *rt);
+
+/* For tests: how long a thread stays without work, from now on. */
+void wf_pool_set_patience(int64_t ns);
 
 #endif

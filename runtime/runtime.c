@@ -77,7 +77,7 @@ void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char
 /* Completed first: whatever is spawned meanwhile can only make the difference larger (d29). */
 uint64_t wf_runtime_active(weft_runtime *rt, uint64_t *spawned, uint64_t *completed)
 {
-    uint64_t done = 0, born;
+    uint64_t done = wf_load_acq(&rt->foreign_completed), born;
     for (unsigned i = 0; i < rt->count; i++)
         done += wf_load_acq(&rt->workers[i]->completed);
     born = wf_load_acq(&rt->foreign_spawned);
@@ -93,7 +93,7 @@ uint64_t wf_runtime_active(weft_runtime *rt, uint64_t *spawned, uint64_t *comple
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
 /* Workers take no asynchronous signals: a handler's frame would land on a strand's small stack. */
-static void block_signals(sigset_t *before)
+void wf_signals_block(sigset_t *before)
 {
     sigset_t all;
     sigfillset(&all);
@@ -122,7 +122,7 @@ static int start_threads(weft_runtime *rt)
 {
     sigset_t before;
     int err = 0;
-    block_signals(&before);
+    wf_signals_block(&before);
     for (unsigned i = rt->caller_runs ? 1 : 0; i < rt->count && err == 0; i++) {
         err = -pthread_create(&rt->workers[i]->thread, NULL, worker_thread, rt->workers[i]);
         if (err == 0)
@@ -287,11 +287,11 @@ static int create(weft_runtime **out, const weft_options *options, size_t size, 
     return 0;
 }
 
-/* Tasks and callbacks must not start or stop runtimes: their worker would wait for itself. */
+/* Tasks and callbacks must not start or stop runtimes: their worker, or thread of the pool, would wait for itself. */
 static bool inside(void)
 {
     wf_exec *exec = wf_exec_peek();
-    return exec && (exec->worker || exec->callbacks);
+    return exec && (exec->worker || exec->task || exec->callbacks);
 }
 
 int weft_runtime_create_sized(weft_runtime **rt, const weft_options *options, size_t size)
@@ -314,7 +314,7 @@ static void drive_begin(wf_worker *w, drive *d)
     if (w->rt->options.flags & WEFT_CURRENT_THREAD)
         pthread_sigmask(SIG_SETMASK, NULL, &d->mask);
     else
-        block_signals(&d->mask);
+        wf_signals_block(&d->mask);
     d->before = wf_exec_peek();
     wf_worker_enter(w);
 }
@@ -522,7 +522,7 @@ int weft_runtime_enter(weft_runtime *rt)
 int weft_runtime_leave(void)
 {
     wf_exec *exec = wf_exec_peek();
-    if (!exec || !exec->rt || exec->worker)
+    if (!exec || !exec->rt || exec->worker || exec->task)
         return WEFT_EINVAL;
     exec->rt = NULL;
     return 0;

@@ -5,6 +5,7 @@
 #include <base/list.h>
 #include <reactor/source.h>
 #include <runtime/worker.h>
+#include <signal.h>
 #include <weft/runtime.h>
 
 enum { WF_MAX_WORKERS = 256, WF_DEFAULT_STACK = 256 * 1024 };
@@ -45,16 +46,18 @@ struct weft_runtime {
     wf_a64 parked[WF_MAX_WORKERS / 64]; /* bit i: worker i sleeps, or is about to */
     wf_ai64 active_at;                  /* when a worker last had something to do */
 
-    wf_a32 entrants;        /* threads from outside between "counted" and their last touch */
-    wf_a64 foreign_spawned; /* tasks spawned from outside */
+    wf_a32 entrants;          /* threads from outside between "counted" and their last touch */
+    wf_a64 foreign_spawned;   /* tasks spawned from outside */
+    wf_a64 foreign_completed; /* … and that ended there: blocking ones */
     wf_a64 peak;
 
     wf_mutex lock;
     wf_list stored;       /* under lock: tasks in callers' storage, for shutdown */
     wf_service *services; /* under lock */
-    bool finished;        /* under lock: shutdown is over, the runtime may be freed */
-    bool driven;          /* under lock: a thread is worker 0 (caller_runs) */
-    unsigned threads;     /* running worker threads; written by who creates and joins them */
+    wf_aptr pool;     /* of the services, the one that is asked for most: see pool.c. NULL: nobody has needed it yet */
+    bool finished;    /* under lock: shutdown is over, the runtime may be freed */
+    bool driven;      /* under lock: a thread is worker 0 (caller_runs) */
+    unsigned threads; /* running worker threads; written by who creates and joins them */
     pthread_cond_t ended; /* under lock: a task ended during shutdown */
     wf_node all;          /* in the process's list of runtimes */
 };
@@ -112,6 +115,9 @@ void wf_runtime_release_drive(weft_runtime *rt);
 void wf_runtime_drive(weft_runtime *rt, void (*fn)(void *arg), void *arg);
 
 void wf_runtime_join_threads(weft_runtime *rt);
+
+/* For threads of ours that are about to be made: no asynchronous signal lands on them. */
+void wf_signals_block(sigset_t *before);
 
 /* Stop the threads and give everything back. */
 void wf_runtime_free(weft_runtime *rt);

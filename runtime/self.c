@@ -43,12 +43,11 @@ int weft_is_cancelled(void)
     wf_exec *exec = user_code();
     if (!exec)
         return 0;
-    if (exec->ops->suspend) {
-        if (exec->ops->mark && wf_scopes_entered(exec->body))
-            exec->ops->mark(exec); /* who never waits has nobody to look at its deadlines */
-        return wf_meet(exec, exec->ops->interruption(exec)) < 0;
-    }
-    return exec->task && (wf_load_rlx(&exec->task->state) & WF_S_ABORT) != 0;
+    if (!exec->ops->suspend)
+        return exec->task && (wf_load_rlx(&exec->task->state) & WF_S_ABORT) != 0;
+    if (exec->ops->mark && wf_scopes_entered(exec->body))
+        exec->ops->mark(exec); /* who never waits has nobody to look at its deadlines */
+    return wf_meet(exec, exec->ops->interruption(exec)) < 0 || (exec->ops->aborted && exec->ops->aborted(exec));
 }
 
 /* The body that runs, if it is one that can hold deferred calls. */

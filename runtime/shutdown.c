@@ -5,8 +5,8 @@
  *   3. wait until every task has ended, driving worker 0 if it has no thread of its own
  *   4a. in time: the phase becomes STOPPED, the workers leave, their threads are joined;
  *       wf_runtime_free() then stops the services, closes sockets that are left, closes the loops, frees the memory
- *   4b. the grace is over: the phase becomes ABANDONED. Workers leave when their task lets them; what would not end is named in
- *       the log; the memory is kept, because those tasks still use it */
+ *   4b. the grace is over: the phase becomes ABANDONED. Workers and the pool's threads leave when their task or job lets them; what
+ *       would not end is named in the log; the memory is kept, because those tasks still use it */
 #include <base/clock.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
@@ -120,6 +120,7 @@ static void abandon(weft_runtime *rt)
     unsigned named = 0;
     wf_swap_seq(&rt->phase, WF_ABANDONED);
     wf_idle_wake_all(rt);
+    wf_pool_abandon(rt);
     wf_heap_walk(rt->heap, name_one, &named);
     wf_mutex_lock(&rt->lock);
     for (wf_node *n = rt->stored.head.next; n != &rt->stored.head; n = n->next)

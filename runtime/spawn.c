@@ -63,6 +63,15 @@ static void count_spawned(birth *b)
     }
 }
 
+/* The last one, who was not born after all. */
+static void count_spawned_not(birth *b)
+{
+    if (b->worker)
+        wf_store_rlx(&b->worker->spawned, b->worker->spawned.v - 1);
+    else
+        wf_sub_rel(&b->rt->foreign_spawned, 1);
+}
+
 static uint64_t next_id(wf_worker *w)
 {
     enum { BLOCK = 1024 };
@@ -95,7 +104,7 @@ static int apply_options(weft_task *task, const birth *b)
         task->flags |= WF_TASK_PINNED;
         task->home = (uint16_t)(b->worker ? b->worker->index : task->id % b->rt->count);
     }
-    if (!o->name && !o->stack_size && !o->drop_arg && !o->drop_result && !o->copy_arg)
+    if (!o->blocking && !o->name && !o->stack_size && !o->drop_arg && !o->drop_result && !o->copy_arg)
         return 0;
     wf_extra *extra = wf_task_extra(task);
     if (!extra)
@@ -105,6 +114,8 @@ static int apply_options(weft_task *task, const birth *b)
     extra->drop_result = o->drop_result;
     if (o->name)
         strncpy(extra->name, o->name, sizeof extra->name - 1);
+    if (o->blocking)
+        wf_blocking_init(task);
     return o->copy_arg && task->flags & WF_TASK_STRAND ? copy_argument(task, o) : 0;
 }
 
@@ -130,13 +141,8 @@ static int inherit_locals(weft_task *task, const birth *b)
 /* Never queued: undo without a word to anybody. */
 static void unborn(weft_task *task, const birth *b)
 {
-    wf_extra *extra = task->extra;
-    if (extra) {
-        weft_allocator allocator = extra->allocator;
-        wf_cells_free(extra->cells);
-        wf_free(&allocator, extra->copy);
-        wf_free(&allocator, extra);
-    }
+    if (task->extra)
+        wf_task_extra_free(task);
     if (!(task->flags & WF_TASK_STORAGE))
         wf_header_put(task, b->worker ? &b->worker->headers : NULL);
 }
@@ -167,9 +173,27 @@ static int finish_header(weft_task *task, const birth *b)
     return inherit_locals(task, b);
 }
 
-static void give_life(weft_task *task, birth *b, weft_task **handle)
+/* The pool may refuse it: then it was never born. Unless somebody who aborts them all has been faster, which makes it a worker's. */
+static int give_to_pool(weft_task *task, birth *b, weft_task **handle)
 {
-    uint64_t bits = handle ? WF_S_HANDLE : 0;
+    int err = wf_pool_submit(b->rt, WF_LANE_USER, &task->extra->job);
+    if (wf_likely(err == 0))
+        return 0;
+    if (!wf_state_leave_pool(&task->state)) {
+        wf_task_unref(task); /* the job's */
+        return 0;
+    }
+    if (handle)
+        *handle = NULL;
+    count_spawned_not(b);
+    unborn(task, b);
+    return err;
+}
+
+static int give_life(weft_task *task, birth *b, weft_task **handle)
+{
+    bool blocking = task->flags & WF_TASK_BLOCKING;
+    uint64_t bits = (handle ? WF_S_HANDLE : 0) | (blocking ? WF_S_POOLED : 0);
     if (wf_unlikely(b->joiner.ops != NULL)) {
         task->joiner = b->joiner;
         task->flags |= WF_TASK_MEMBER;
@@ -179,7 +203,10 @@ static void give_life(weft_task *task, birth *b, weft_task **handle)
     if (handle)
         *handle = task;
     count_spawned(b);
+    if (wf_unlikely(blocking))
+        return give_to_pool(task, b, handle);
     wf_schedule_fresh(b->worker, task);
+    return 0;
 }
 
 static int find_runtime(birth *b)
@@ -192,16 +219,18 @@ static int find_runtime(birth *b)
     return 0;
 }
 
-static int check(const weft_spawn_options *o)
+static int check(const weft_spawn_options *o, uint8_t flags)
 {
-    if (!o || !o->stack_size)
+    if (!o)
         return 0;
-    return o->stack_size < SMALLEST_STACK || o->stack_size > LARGEST_STACK ? WEFT_EINVAL : 0;
+    if (o->stack_size && (o->stack_size < SMALLEST_STACK || o->stack_size > LARGEST_STACK))
+        return WEFT_EINVAL;
+    return o->blocking && (o->pinned || !(flags & WF_TASK_STRAND)) ? WEFT_EINVAL : 0;
 }
 
 static int spawn(weft_task **handle, birth *b, uint8_t flags, void *body, void *value)
 {
-    int err = check(b->options);
+    int err = check(b->options, flags);
     if (err < 0 || (err = find_runtime(b)) < 0 || (err = enter(b)) < 0)
         return err;
     weft_task *task = wf_header_get(b->rt->heap, b->worker ? &b->worker->headers : NULL);
@@ -209,6 +238,8 @@ static int spawn(weft_task **handle, birth *b, uint8_t flags, void *body, void *
         leave(b);
         return WEFT_ENOMEM;
     }
+    if (b->options && b->options->blocking)
+        flags |= WF_TASK_BLOCKING;
     init_header(task, b, flags);
     task->body.future = body;
     task->value = value;
@@ -216,7 +247,7 @@ static int spawn(weft_task **handle, birth *b, uint8_t flags, void *body, void *
     if (wf_unlikely(err < 0))
         unborn(task, b);
     else
-        give_life(task, b, handle);
+        err = give_life(task, b, handle);
     leave(b);
     return err;
 }
@@ -326,7 +357,7 @@ int weft_spawn_future_in(weft_task **handle, weft_task_storage *storage, weft_fu
         wf_mutex_lock(&b.rt->lock);
         wf_list_push_back(&b.rt->stored, &stored->node);
         wf_mutex_unlock(&b.rt->lock);
-        give_life(task, &b, handle);
+        err = give_life(task, &b, handle);
     }
     leave(&b);
     return err;

@@ -12,7 +12,9 @@
  *
  *   event \ state  idle              scheduled          running            completed, cancelled
  *   wake           ACTIVE, enqueue   NOTIFIED           NOTIFIED           nothing
- *   abort          ABORT, as wake    ABORT, as wake     ABORT, as wake     nothing
+ *   abort          ABORT, as wake    ABORT, as wake;    ABORT, as wake     nothing
+ *                                    POOLED: off, enqueue
+ *   leaves pool    impossible        POOLED off         not any more       not any more
  *   poll begins    impossible        take NOTIFIED      impossible         impossible
  *   poll pending   impossible        impossible         idle; or, if NOTIFIED, take it and enqueue again
  *   complete       impossible        impossible         DONE               impossible
@@ -21,6 +23,10 @@
  *
  * A task is born scheduled. NOTIFIED is meaningful with ACTIVE only: one more poll is owed. A wake is always a read-modify-write,
  * also where it changes nothing, because what the waker stored before must be seen by the poll that it asks for.
+ *
+ * A blocking task is ACTIVE from birth to end, so no wake ever queues it. It is born POOLED: its job lies in the pool, and it has not
+ * begun. Who takes that bit off decides what becomes of it: the pool's thread begins it; an abort queues it for a worker, which
+ * cancels it like any other that has not started. The job's own reference keeps the header for the loser.
  *
  * JOIN_LOCK is the mutex of the join waker: the joiner takes it to store or to forget its waker, and the completer only if
  * JOIN_WAKER says that there is one, in the same operation that completes. So a completion nobody waits for takes no lock.
@@ -42,13 +48,14 @@
 #define WF_S_JOIN_LOCK UINT64_C(0x40)
 #define WF_S_JOIN_WAKER UINT64_C(0x80)
 #define WF_S_HANDLE UINT64_C(0x100) /* somebody will take the output, or detach */
+#define WF_S_POOLED UINT64_C(0x200) /* a blocking task that has not begun */
 #define WF_S_REF UINT64_C(0x10000)
 
 #define wf_state_refs(word) ((word) >> 16)
 
 /* ---- birth, wakes, abort ------------------------------------------------------------------------------------- */
 
-/* @refs in all, the one for being alive included. @bits: HANDLE and JOIN_WAKER, or none. */
+/* @refs in all, the one for being alive included. @bits: HANDLE, JOIN_WAKER, POOLED, or none. */
 static inline void wf_state_init(wf_a64 *s, uint64_t bits, uint64_t refs)
 {
     /* release: whoever walks the headers of a runtime meets the word before any queue has handed the task over. */
@@ -58,19 +65,17 @@ static inline void wf_state_init(wf_a64 *s, uint64_t bits, uint64_t refs)
 typedef enum { WF_WAKE_NOTHING, WF_WAKE_ENQUEUE, WF_WAKE_FREE } wf_wake;
 
 /* [WAKE] release half: pairs with poll_begin and poll_pending, which see what the waker stored. */
-static inline wf_wake wf_state_wake_with(wf_a64 *s, uint64_t bits)
+static inline wf_wake wf_state_wake(wf_a64 *s)
 {
     uint64_t old = wf_load_rlx(s);
     for (;;) {
         if (old & WF_S_DONE)
             return WF_WAKE_NOTHING;
-        uint64_t next = old | bits | (old & WF_S_ACTIVE ? WF_S_NOTIFIED : WF_S_ACTIVE);
+        uint64_t next = old | (old & WF_S_ACTIVE ? WF_S_NOTIFIED : WF_S_ACTIVE);
         if (wf_cas_acqrel(s, &old, next))
             return old & WF_S_ACTIVE ? WF_WAKE_NOTHING : WF_WAKE_ENQUEUE;
     }
 }
-
-static inline wf_wake wf_state_wake(wf_a64 *s) { return wf_state_wake_with(s, 0); }
 
 /* The same, giving up one reference in the same operation. ENQUEUE needs none: the task is alive. */
 static inline wf_wake wf_state_wake_consume(wf_a64 *s)
@@ -88,7 +93,29 @@ static inline wf_wake wf_state_wake_consume(wf_a64 *s)
     }
 }
 
-static inline wf_wake wf_state_abort(wf_a64 *s) { return wf_state_wake_with(s, WF_S_ABORT); }
+/* What an abort makes of a word that is alive, and whether its task is to be queued. */
+static inline uint64_t wf_state_aborted(uint64_t old)
+{
+    if (old & WF_S_POOLED)
+        return (old & ~WF_S_POOLED) | WF_S_ABORT;
+    return old | WF_S_ABORT | (old & WF_S_ACTIVE ? WF_S_NOTIFIED : WF_S_ACTIVE);
+}
+static inline wf_wake wf_state_abort_verdict(uint64_t old)
+{
+    return old & WF_S_POOLED || !(old & WF_S_ACTIVE) ? WF_WAKE_ENQUEUE : WF_WAKE_NOTHING;
+}
+
+/* As a wake, with ABORT. ENQUEUE also for a blocking task that now will not begin. */
+static inline wf_wake wf_state_abort(wf_a64 *s)
+{
+    uint64_t old = wf_load_rlx(s);
+    for (;;) {
+        if (old & WF_S_DONE)
+            return WF_WAKE_NOTHING;
+        if (wf_cas_acqrel(s, &old, wf_state_aborted(old)))
+            return wf_state_abort_verdict(old);
+    }
+}
 
 /* [SCOPE] release: what was stored about the firing is seen by the look that follows the unmark. A wake follows the mark. */
 static inline void wf_state_mark(wf_a64 *s) { wf_or_acqrel(s, WF_S_SCOPE); }
@@ -101,11 +128,13 @@ static inline wf_wake wf_state_abort_if_alive(wf_a64 *s)
     for (;;) {
         if (wf_state_refs(old) == 0 || old & (WF_S_DONE | WF_S_ABORT))
             return WF_WAKE_NOTHING;
-        uint64_t next = old | WF_S_ABORT | (old & WF_S_ACTIVE ? WF_S_NOTIFIED : WF_S_ACTIVE);
-        if (wf_cas_acqrel(s, &old, next))
-            return old & WF_S_ACTIVE ? WF_WAKE_NOTHING : WF_WAKE_ENQUEUE;
+        if (wf_cas_acqrel(s, &old, wf_state_aborted(old)))
+            return wf_state_abort_verdict(old);
     }
 }
+
+/* The pool's thread is about to begin a blocking task; or its spawner takes it back. False: an abort came first. */
+static inline bool wf_state_leave_pool(wf_a64 *s) { return wf_and_acqrel(s, ~WF_S_POOLED) & WF_S_POOLED; }
 
 /* ---- polling ------------------------------------------------------------------------------------------------- */
 

@@ -13,13 +13,15 @@
 /* Between a task's side block going, or its name changing, and somebody who walks over the headers and looks at it. */
 static wf_spin extras_lock;
 
-static void extra_free(weft_task *task)
+void wf_task_extra_free(weft_task *task)
 {
     wf_extra *extra = task->extra;
     weft_allocator allocator = extra->allocator;
     wf_spin_lock(&extras_lock);
     task->extra = NULL;
     wf_spin_unlock(&extras_lock);
+    wf_cells_free(extra->cells);
+    wf_free(&allocator, extra->copy);
     wf_free(&allocator, extra->error);
     wf_free(&allocator, extra);
 }
@@ -27,7 +29,7 @@ static void extra_free(weft_task *task)
 static void header_free(weft_task *task)
 {
     if (task->extra)
-        extra_free(task);
+        wf_task_extra_free(task);
     if (task->flags & WF_TASK_STORAGE) {
         wf_storage_release(task);
         return;
@@ -63,7 +65,7 @@ static int waker_clone(const weft_waker *self, weft_waker *out)
 {
     weft_task *task = self->data;
     wf_exec *exec = wf_exec_peek();
-    if (exec && exec->task == task)
+    if (exec && exec->worker && exec->task == task) /* a thread of the pool may have it as its task too, and does not poll it */
         take_prepaid(task);
     else
         wf_state_ref(&task->state, 1);
@@ -175,7 +177,13 @@ static void wake_joiner(weft_task *task)
 }
 
 /* Counted before anybody can know that it has ended, and after all that may still spawn. */
-static void count_completed(wf_worker *w) { wf_store_rel(&w->completed, w->completed.v + 1); }
+static void count_completed(weft_runtime *rt, wf_worker *w)
+{
+    if (wf_likely(w != NULL))
+        wf_store_rel(&w->completed, w->completed.v + 1);
+    else
+        wf_add_acqrel(&rt->foreign_completed, 1);
+}
 
 static void complete_detached(weft_task *task, bool cancelled)
 {
@@ -183,16 +191,16 @@ static void complete_detached(weft_task *task, bool cancelled)
         header_free(task);
 }
 
-static void complete(wf_worker *w, weft_task *task)
+static void complete(weft_runtime *rt, wf_worker *w, weft_task *task)
 {
     bool cancelled = task->status == WEFT_EABORTED;
     if (!wf_state_has_handle(&task->state)) {
         drop_output(task);
-        count_completed(w);
+        count_completed(rt, w);
         complete_detached(task, cancelled);
         return;
     }
-    count_completed(w);
+    count_completed(rt, w);
     unsigned todo = wf_state_complete(&task->state, cancelled, task->spare);
     if (todo & WF_END_DROP_OUTPUT) { /* detached just now */
         drop_output(task);
@@ -211,7 +219,7 @@ void wf_task_complete(wf_worker *w, weft_task *task)
         drop_rest_of_body(task);
     if (task->flags & WF_TASK_STORAGE)
         wf_storage_unlink(task);
-    complete(w, task);
+    complete(rt, w, task);
     if (wf_unlikely(wf_load_rlx(&rt->phase) != WF_RUNNING))
         wf_runtime_task_ended(rt);
 }
@@ -229,6 +237,8 @@ static void drop_future(weft_task *task)
 /* Aborted before it started, or stackless: it has no frames to unwind. */
 static void cancel(wf_worker *w, weft_task *task)
 {
+    if (wf_unlikely(task->flags & WF_TASK_BLOCKING))
+        wf_blocking_retract(task);
     if (!(task->flags & WF_TASK_STRAND))
         drop_future(task);
     else if (task->extra)

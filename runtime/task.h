@@ -9,6 +9,7 @@
 #include <base/exec.h>
 #include <base/mailbox.h>
 #include <runtime/headers.h>
+#include <runtime/pool.h>
 #include <runtime/state.h>
 
 struct wf_strand;
@@ -23,15 +24,18 @@ typedef struct wf_extra {
     void *copy;                  /* copy_arg's bytes, freed when the task ends */
     struct wf_cells *cells;      /* values of weft_locals; only while the task lives, only by its poller */
     char *error;                 /* a panic's text */
+    wf_job job;                  /* a blocking task's, with a reference to the task while the pool has it */
+    weft_task *task;             /* … whose it is */
     char name[64];
 } wf_extra;
 
 enum {
-    WF_TASK_STRAND = 1,  /* its body is a function; else a future */
-    WF_TASK_PINNED = 2,  /* only worker `home` polls it */
-    WF_TASK_STORAGE = 4, /* the header lies in a weft_task_storage */
-    WF_TASK_MEMBER = 16, /* of a group: its join waker is the group's, and stands from birth to end */
-    WF_TASK_STARTED = 8, /* polled at least once; written by the poller */
+    WF_TASK_STRAND = 1,    /* its body is a function; else a future */
+    WF_TASK_PINNED = 2,    /* only worker `home` polls it */
+    WF_TASK_STORAGE = 4,   /* the header lies in a weft_task_storage */
+    WF_TASK_MEMBER = 16,   /* of a group: its join waker is the group's, and stands from birth to end */
+    WF_TASK_STARTED = 8,   /* polled at least once; written by the poller */
+    WF_TASK_BLOCKING = 32, /* its function runs on a thread of the pool; workers only cancel it */
 };
 
 struct weft_task {
@@ -80,8 +84,16 @@ int wf_context_clone_waker(weft_context *cx, weft_waker *out);
 void wf_task_wake(weft_task *task);
 void wf_task_unref(weft_task *task);
 
-/* End @task with what stands in status and value. */
+/* End @task with what stands in status and value. @worker: the calling thread's, or NULL. */
 void wf_task_complete(struct wf_worker *worker, weft_task *task);
+
+/* The extra block goes, with what is in it. */
+void wf_task_extra_free(weft_task *task);
+
+/* runtime/blocking.c: @task, with an extra block and not queued yet, gets its job. */
+void wf_blocking_init(weft_task *task);
+/* A worker cancels it: out of the pool's queue, if it is still there. */
+void wf_blocking_retract(weft_task *task);
 
 /* The extra block, made if need be; NULL when out of memory. */
 wf_extra *wf_task_extra(weft_task *task);

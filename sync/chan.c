@@ -213,7 +213,7 @@ static inline int operate_locked(weft_chan *ch, wf_chan_op *op, const wf_select_
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
 /* A block is allocated outside the lock. Returns locked, or WEFT_ENOMEM and not. */
-static int lock_with_room(weft_chan *ch, bool sends)
+static int lock_with_room(weft_chan *ch, bool sends) WF_NO_THREAD_SAFETY
 {
     wf_spin_lock(&ch->lock);
     while (wf_unlikely(sends && needs_block(ch) && !ch->closed)) {
@@ -230,7 +230,7 @@ static int lock_with_room(weft_chan *ch, bool sends)
     return 0;
 }
 
-static void unlock_and_wake(weft_chan *ch, weft_waker *waker)
+static void unlock_and_wake(weft_chan *ch, weft_waker *waker) WF_RELEASE(ch->lock) WF_NO_THREAD_SAFETY
 {
     wf_spin_unlock(&ch->lock);
     if (waker->ops)
@@ -238,7 +238,7 @@ static void unlock_and_wake(weft_chan *ch, weft_waker *waker)
 }
 
 /* Nothing to be had, and @op not in the queue yet: its waker was cloned outside the lock. */
-static ssize_t enqueue(wf_chan_op *op, weft_context *cx)
+static ssize_t enqueue(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
 {
     weft_chan *ch = op->ch;
     weft_waker mine, other = {NULL, NULL};
@@ -263,7 +263,7 @@ static ssize_t enqueue(wf_chan_op *op, weft_context *cx)
 }
 
 /* Queued: has it been served? If not, and a select polls it, it helps itself. */
-static ssize_t look_again(wf_chan_op *op)
+static ssize_t look_again(wf_chan_op *op) WF_NO_THREAD_SAFETY
 {
     weft_chan *ch = op->ch;
     weft_waker other = {NULL, NULL};
@@ -280,7 +280,7 @@ static ssize_t look_again(wf_chan_op *op)
     return result;
 }
 
-ssize_t wf_chan_poll(void *arg, weft_context *cx)
+ssize_t wf_chan_poll(void *arg, weft_context *cx) WF_NO_THREAD_SAFETY
 {
     wf_chan_op *op = arg;
     weft_waker other = {NULL, NULL};
@@ -414,7 +414,7 @@ int weft_chan_recv(weft_chan *ch, void *item)
     return (int)wf_await_inline(&chan_ops, &op, WEFT_FOREVER);
 }
 
-static int try_now(weft_chan *ch, bool sends, void *item)
+static int try_now(weft_chan *ch, bool sends, void *item) WF_NO_THREAD_SAFETY
 {
     weft_waker other = {NULL, NULL};
     int result = lock_with_room(ch, sends);

@@ -256,6 +256,47 @@ Test(state, abort_by_a_walker_of_a_free_header_changes_nothing)
     cr_assert_eq(s.v, 0u);
 }
 
+static wf_a64 pooled(void)
+{
+    wf_a64 s;
+    wf_state_init(&s, WF_S_HANDLE | WF_S_POOLED, 3);
+    return s;
+}
+
+Test(state, abort_while_pooled_queues_once_and_it_never_begins)
+{
+    wf_a64 s = pooled(), walked = pooled();
+    cr_assert_eq(wf_state_abort(&s), WF_WAKE_ENQUEUE);
+    cr_assert_eq(flags(&s), WF_S_ACTIVE | WF_S_ABORT | WF_S_HANDLE);
+    cr_assert_eq(wf_state_abort(&s), WF_WAKE_NOTHING);
+    cr_assert_not(wf_state_leave_pool(&s));
+    cr_assert(wf_state_poll_begin(&s) & WF_S_ABORT);
+    cr_assert_eq(wf_state_complete(&s, true, 0), 0u);
+    cr_assert_eq(refs(&s), 2u, "the handle's and the job's");
+    cr_assert_eq(wf_state_abort_if_alive(&walked), WF_WAKE_ENQUEUE);
+    cr_assert_eq(wf_state_abort_if_alive(&walked), WF_WAKE_NOTHING);
+    cr_assert_not(wf_state_leave_pool(&walked));
+}
+
+Test(state, abort_of_a_pooled_one_that_has_begun_queues_nothing)
+{
+    wf_a64 s = pooled();
+    cr_assert(wf_state_leave_pool(&s));
+    cr_assert_not(wf_state_leave_pool(&s));
+    cr_assert_eq(wf_state_abort(&s), WF_WAKE_NOTHING);
+    cr_assert_eq(wf_state_abort_if_alive(&s), WF_WAKE_NOTHING);
+    cr_assert(flags(&s) & WF_S_ABORT);
+    cr_assert(flags(&s) & WF_S_ACTIVE);
+}
+
+Test(state, wake_of_a_pooled_one_queues_nothing)
+{
+    wf_a64 s = pooled();
+    cr_assert_eq(wf_state_wake(&s), WF_WAKE_NOTHING);
+    cr_assert(wf_state_leave_pool(&s));
+    cr_assert_eq(wf_state_wake(&s), WF_WAKE_NOTHING);
+}
+
 /* ---- poll --------------------------------------------------------------------------------------------------- */
 
 Test(state, poll_begin_without_a_wake_leaves_the_word)
