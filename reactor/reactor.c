@@ -55,7 +55,7 @@ bool wf_reactor_try(wf_reactor *r) WF_NO_THREAD_SAFETY
     return false;
 }
 
-static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all)
+static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all) WF_NO_THREAD_SAFETY
 {
     if (WF_SET_NEEDS_LOOP ? !wf_reactor_try(r) : !wf_spin_try(&r->held))
         return false;

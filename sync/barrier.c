@@ -14,7 +14,7 @@ int weft_barrier_init(weft_barrier *b, unsigned parties)
 }
 
 /* 1: the last one has come, and all are served; called locked, returns unlocked. */
-static ssize_t arrive(weft_barrier *b, wf_waiter *w, weft_waker waker)
+static ssize_t arrive(weft_barrier *b, wf_waiter *w, weft_waker waker) WF_RELEASE(w->lock)
 {
     if (b->arrived_ + 1 < b->parties_) {
         b->arrived_++;

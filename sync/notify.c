@@ -20,7 +20,7 @@ static wf_waiter wait_for(weft_notify *n)
 }
 
 /* Serve the first, if there is one; called locked, returns unlocked. */
-static bool serve_first(wf_spin *lock, weft_waiters_ *q)
+static bool serve_first(wf_spin *lock, weft_waiters_ *q) WF_RELEASE(lock)
 {
     wf_waiter *first = wf_waiters_first(q);
     weft_waker waker = first ? wf_waiter_serve(first, WF_WAITER_SERVED) : (weft_waker){NULL, NULL};

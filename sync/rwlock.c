@@ -30,7 +30,7 @@ static wf_waiter wait_for(weft_rwlock *l, size_t want)
 }
 
 /* Called locked, returns unlocked. */
-static void settle(weft_rwlock *l)
+static void settle(weft_rwlock *l) WF_RELEASE(lock_of(l)) WF_NO_THREAD_SAFETY
 {
     weft_waker wakers[WF_WAKE_BATCH];
     wf_waiter *w;

@@ -21,7 +21,7 @@ static wf_waiter wait_for(weft_semaphore *s, size_t n)
 }
 
 /* Serve those at the head that can be; called locked, returns unlocked. */
-static void settle(weft_semaphore *s)
+static void settle(weft_semaphore *s) WF_RELEASE(lock_of(s)) WF_NO_THREAD_SAFETY
 {
     weft_waker wakers[WF_WAKE_BATCH];
     wf_waiter *w;
@@ -50,7 +50,7 @@ void weft_semaphore_release(weft_semaphore *s, size_t n)
 }
 
 /* The head may have gone, and those behind it want less. */
-static ssize_t cancel(void *arg)
+static ssize_t cancel(void *arg) WF_NO_THREAD_SAFETY
 {
     wf_waiter *w = arg;
     if (wf_waiter_cancel(w) == 0)

@@ -53,7 +53,7 @@ unsigned wf_waiters_serve_until(weft_waiters_ *q, uint64_t ticket, weft_waker *w
     return n;
 }
 
-void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q)
+void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q) WF_NO_THREAD_SAFETY
 {
     weft_waker wakers[WF_WAKE_BATCH];
     uint64_t last = q->tickets_;

@@ -52,7 +52,7 @@ enum { WF_WAKE_BATCH = 16 };
 /* Under lock: serve up to a batch of those that came until @ticket. Returns how many. */
 unsigned wf_waiters_serve_until(weft_waiters_ *q, uint64_t ticket, weft_waker *wakers);
 /* Serve all that wait now; called locked, returns unlocked. */
-void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q);
+void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q) WF_RELEASE(lock);
 
 /* Wait shielded, for what cannot fail. Where nothing can wait that is a panic, which names @what. */
 void wf_waiter_insist(wf_waiter *w, const char *what);

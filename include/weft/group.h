@@ -24,7 +24,7 @@ WEFT_API int weft_group_create_sized(weft_group **group, const weft_group_option
 
 /**
  * A group belongs to the task (or coroutine body) that creates it: when that ends in whatever way and has not closed it, it is closed then,
- * after the deferred calls and before the stack goes. When a scope around its creation fires, the group is cancelled, as soon as the
+ * after the deferred calls and before the stack goes. When a scope around its creation fires (or has), the group is cancelled, as soon as the
  * task meets that. On an ordinary thread, or in a stackless poll, whoever creates it must close it.
  * Returns: 0, WEFT_EINVAL or WEFT_ENOMEM.
  */

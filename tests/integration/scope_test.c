@@ -1266,9 +1266,13 @@ static void *forget_with_defer(void *codes)
 {
     weft_scope volatile_one;
     weft_group *g;
-    enter(&volatile_one, 0);
+    enter(&volatile_one, WEFT_FOREVER);
     cr_assert_eq(weft_group_create(&g), 0);
     cr_assert_eq(weft_group_spawn(g, sleep_for_ever, NULL), 0);
+    cr_assert_eq(weft_scope_cancel(&volatile_one), 0);
+    weft_group *late;
+    cr_assert_eq(weft_group_create(&late), 0);
+    cr_assert_eq(weft_group_spawn(late, sleep_for_ever, NULL), WEFT_ECANCELED, "made in what has fired already");
     cr_assert_eq(weft_defer(sleep_in_defer, codes), 0);
     return NULL;
 }
