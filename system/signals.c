@@ -1,222 +1,212 @@
-/* signals.c - signals reach tasks through one thread per runtime.
- *
- * Workers block all asynchronous signals (a signal frame would land on a strand's small stack), so the first use starts a
- * thread with a libuv loop of its own that takes them. One uv_signal_t per number while somebody waits for it; each delivery bumps a
- * count and wakes every waiter, so that all of them see it and nothing piles up (d16). With the last waiter the watcher stops
- * and the signal does again what it did before. Requests to the thread are letters in a mailbox; it is rung by uv_async_send. */
+/* signals.c - signals as handles that count arrivals, and the shutdown signal. Who takes them is watcher.c. */
 #include <base/alloc.h>
-#include <base/list.h>
-#include <base/mailbox.h>
+#include <base/case.h>
 #include <runtime/runtime.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <weft/os.h>
+#include <system/disposition.h>
+#include <system/signals.h>
+#include <system/watcher.h>
 
-enum { LAST_SIGNAL = 64 };
-
-typedef struct signals {
-    wf_service service;
+struct weft_signal {
+    wf_signal_waiter waiter;
     weft_runtime *rt;
-    pthread_t thread;
-    uv_loop_t loop;
-    uv_async_t bell;
-    wf_a32 stop;
-    wf_mutex lock;
-    struct watcher {
-        uv_signal_t handle; /* the thread's */
-        bool open;          /* the thread's: handle is initialized */
-        bool running;       /* the thread's */
-        struct signals *all;
-        wf_list waiters; /* under lock */
-        unsigned wanted; /* under lock: waiters */
-        int error;       /* under lock: starting it failed */
-        bool started;    /* under lock: it has been started for the present waiters */
-    } watchers[LAST_SIGNAL + 1];
-} signals;
+    weft_waker asker; /* under lock: who waits for the next arrival; to compare only, it is not owned */
+};
 
-typedef struct waiter {
-    wf_node node; /* under lock */
-    struct watcher *watcher;
-    uint64_t count; /* under lock: deliveries since it came */
-    weft_atomic_waker waker;
-} waiter;
-
-/* ---- the thread ---------------------------------------------------------------------------------------------- */
-
-static void wake_all_locked(struct watcher *w)
+static int await_runtime(wf_watchers **all, weft_runtime **rt)
 {
-    for (wf_node *n = w->waiters.head.next; n != &w->waiters.head; n = n->next)
-        weft_atomic_waker_wake(&wf_container(n, waiter, node)->waker);
+    wf_exec *exec;
+    int err = wf_await_entry(&exec);
+    if (err < 0)
+        return err;
+    if (!exec->rt)
+        return WEFT_ENORUNTIME;
+    *rt = exec->rt;
+    *all = wf_watchers_of(exec->rt, &err);
+    return *all ? 0 : err;
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+/* ---- handles ------------------------------------------------------------------------------------------------- */
+
+static void free_handle(weft_signal *s) { wf_free(&s->rt->options.allocator, s); }
+
+static void orphaned(wf_signal_waiter *waiter)
 {
-    struct watcher *w = handle->data;
-    (void)number;
-    wf_mutex_lock(&w->all->lock);
-    for (wf_node *n = w->waiters.head.next; n != &w->waiters.head; n = n->next)
-        wf_container(n, waiter, node)->count++;
-    wake_all_locked(w);
-    wf_mutex_unlock(&w->all->lock);
+    wf_watch_forget(waiter);
+    free_handle(wf_container(waiter, weft_signal, waiter));
 }
 
-static int start_watching(struct watcher *w, int number)
+static weft_signal *new_handle(weft_runtime *rt)
 {
-    if (!w->open) {
-        int err = uv_signal_init(&w->all->loop, &w->handle);
-        if (err < 0)
-            return err;
-        w->handle.data = w;
-        w->open = true;
-    }
-    return uv_signal_start(&w->handle, on_signal, number);
-}
-
-/* Bring one watcher to where its waiters want it. */
-static void settle(struct watcher *w, int number)
-{
-    wf_mutex_lock(&w->all->lock);
-    bool wanted = w->wanted > 0;
-    wf_mutex_unlock(&w->all->lock);
-    int err = 0;
-    if (wanted && !w->running)
-        err = start_watching(w, number);
-    else if (!wanted && w->running)
-        uv_signal_stop(&w->handle);
-    w->running = wanted && err == 0;
-    wf_mutex_lock(&w->all->lock);
-    if (wanted) {
-        w->error = err;
-        w->started = true;
-        wake_all_locked(w);
-    }
-    wf_mutex_unlock(&w->all->lock);
-}
-
-static void on_bell(uv_async_t *bell)
-{
-    signals *all = bell->data;
-    for (int number = 1; number <= LAST_SIGNAL; number++)
-        settle(&all->watchers[number], number);
-    if (wf_load_acq(&all->stop))
-        uv_stop(&all->loop);
-}
-
-static void close_handle(uv_handle_t *handle, void *arg)
-{
-    (void)arg;
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
-}
-
-static void *signal_thread(void *arg)
-{
-    signals *all = arg;
-    sigset_t none;
-    pthread_setname_np(pthread_self(), "weft/signals");
-    sigemptyset(&none);
-    pthread_sigmask(SIG_SETMASK, &none, NULL);
-    uv_run(&all->loop, UV_RUN_DEFAULT);
-    uv_walk(&all->loop, close_handle, NULL);
-    uv_run(&all->loop, UV_RUN_DEFAULT);
-    return NULL;
-}
-
-/* ---- the service --------------------------------------------------------------------------------------------- */
-
-static void signals_stop(wf_service *service)
-{
-    signals *all = wf_container(service, signals, service);
-    wf_store_rel(&all->stop, 1);
-    uv_async_send(&all->bell);
-    pthread_join(all->thread, NULL);
-    uv_loop_close(&all->loop);
-    wf_mutex_destroy(&all->lock);
-    free(all);
-}
-
-static wf_service *signals_make(weft_runtime *rt, int *err)
-{
-    signals *all = calloc(1, sizeof *all);
-    if (!all) {
-        *err = WEFT_ENOMEM;
+    weft_signal *s = wf_alloc(&rt->options.allocator, sizeof *s);
+    if (!s)
         return NULL;
+    s->rt = rt;
+    s->waiter.orphaned = orphaned;
+    wf_node_init(&s->waiter.node);
+    return s;
+}
+
+static ssize_t settled_poll(void *op, weft_context *cx)
+{
+    wf_signal_waiter *waiter = op;
+    int err = weft_atomic_waker_register(&waiter->waker, weft_context_waker(cx));
+    if (err < 0)
+        return err;
+    wf_watch_lock(waiter);
+    ssize_t result = waiter->settled ? waiter->error : WEFT_PENDING;
+    wf_watch_unlock(waiter);
+    return result;
+}
+
+static const wf_op_ops settled_ops = {.poll = settled_poll};
+
+/* The thread is none of the workers, so a paused clock would not know that something is being done. */
+static int await_watch(weft_signal *s, wf_watchers *all, int number)
+{
+    wf_paused_clock_hold(s->rt);
+    wf_watch_join(all, &s->waiter, number);
+    int err = (int)wf_await(&settled_ops, &s->waiter, WEFT_FOREVER);
+    wf_paused_clock_release(s->rt);
+    if (err < 0)
+        wf_watch_leave(&s->waiter, false);
+    else
+        wf_watch_forget(&s->waiter);
+    return err;
+}
+
+int weft_signal_open(weft_signal **out, int number)
+{
+    wf_watchers *all;
+    weft_runtime *rt;
+    if (!out)
+        return WEFT_EINVAL;
+    *out = NULL;
+    if (!wf_disposition_can_watch(number))
+        return WEFT_EINVAL;
+    int err = await_runtime(&all, &rt);
+    if (err < 0)
+        return err;
+    weft_signal *s = new_handle(rt);
+    if (!s)
+        return WEFT_ENOMEM;
+    err = await_watch(s, all, number);
+    if (err < 0) {
+        free_handle(s);
+        return err;
     }
-    all->rt = rt;
-    wf_mutex_init(&all->lock);
-    for (int number = 0; number <= LAST_SIGNAL; number++) {
-        all->watchers[number].all = all;
-        wf_list_init(&all->watchers[number].waiters);
+    *out = s;
+    return 0;
+}
+
+/* The dead copy of a runtime in a forked child keeps its handles: who knows what its lock says. */
+void weft_signal_close(weft_signal *s)
+{
+    if (!s || wf_runtime_phase(s->rt) == WF_FORKED)
+        return;
+    wf_watch_leave(&s->waiter, false);
+    free_handle(s);
+}
+
+/* ---- arrivals ------------------------------------------------------------------------------------------------ */
+
+/* It is nobody's now. The waker is moved out in the same section, as the next one's could be there right afterwards. */
+static weft_waker disown_locked(weft_signal *s)
+{
+    weft_waker left;
+    s->asker = (weft_waker){NULL, NULL};
+    weft_atomic_waker_take(&s->waiter.waker, &left);
+    return left;
+}
+
+/* Take what has come. Otherwise the handle is @asker's, who is known by his waker: a task may be polled anywhere. */
+static int ask(weft_signal *s, const weft_waker *asker)
+{
+    weft_waker left = {NULL, NULL};
+    int result = WEFT_EBUSY;
+    wf_watch_lock(&s->waiter);
+    if (!s->asker.ops || weft_waker_will_wake(&s->asker, asker)) {
+        result = s->waiter.count > 0 ? s->waiter.count : WEFT_PENDING;
+        s->waiter.count = 0;
+        s->asker = *asker;
+        if (result != WEFT_PENDING)
+            left = disown_locked(s);
     }
-    if ((*err = uv_loop_init(&all->loop)) < 0)
-        goto free_all;
-    if ((*err = uv_async_init(&all->loop, &all->bell, on_bell)) < 0)
-        goto close_loop;
-    all->bell.data = all;
-    if ((*err = -pthread_create(&all->thread, NULL, signal_thread, all)) < 0)
-        goto close_bell;
-    return &all->service;
-
-close_bell:
-    uv_close((uv_handle_t *)&all->bell, NULL);
-    uv_run(&all->loop, UV_RUN_DEFAULT);
-close_loop:
-    uv_loop_close(&all->loop);
-free_all:
-    wf_mutex_destroy(&all->lock);
-    free(all);
-    return NULL;
+    wf_watch_unlock(&s->waiter);
+    weft_waker_drop(&left);
+    return result;
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------------------- */
-
-static void join_watcher(waiter *self, signals *all, int number)
+int wf_signal_poll(weft_signal *s, weft_context *cx)
 {
-    struct watcher *w = &all->watchers[number];
-    *self = (waiter){.watcher = w, .waker = WEFT_ATOMIC_WAKER_INIT};
-    wf_mutex_lock(&all->lock);
-    if (w->wanted++ == 0)
-        w->started = false;
-    wf_list_push_back(&w->waiters, &self->node);
-    wf_mutex_unlock(&all->lock);
-    uv_async_send(&all->bell);
+    const weft_waker *asker = weft_context_waker(cx);
+    int result = ask(s, asker);
+    if (result != WEFT_PENDING)
+        return result;
+    int err = weft_atomic_waker_register(&s->waiter.waker, asker);
+    if (err == 0)
+        return ask(s, asker); /* it may have come before the waker was there */
+    wf_signal_forget(s);
+    return err;
 }
 
-static void leave_watcher(waiter *self)
+void wf_signal_forget(weft_signal *s)
 {
-    signals *all = self->watcher->all;
-    weft_waker waker;
-    wf_mutex_lock(&all->lock);
-    wf_node_unlink(&self->node);
-    self->watcher->wanted--;
-    wf_mutex_unlock(&all->lock);
-    weft_atomic_waker_take(&self->waker, &waker);
-    weft_waker_drop(&waker);
-    uv_async_send(&all->bell);
+    wf_watch_lock(&s->waiter);
+    weft_waker left = disown_locked(s);
+    wf_watch_unlock(&s->waiter);
+    weft_waker_drop(&left);
 }
 
-typedef struct either_op {
-    waiter waiters[2];
-    int numbers[2];
-} either_op;
+static ssize_t next_poll(void *s, weft_context *cx) { return wf_signal_poll(s, cx); }
 
-static int arrived(waiter *self)
+static ssize_t next_cancel(void *s)
 {
-    wf_mutex_lock(&self->watcher->all->lock);
-    int err = self->watcher->started ? self->watcher->error : 0;
-    int found = err < 0 ? err : self->count > 0;
-    wf_mutex_unlock(&self->watcher->all->lock);
+    wf_signal_forget(s);
+    return WEFT_PENDING;
+}
+
+static const wf_op_ops next_ops = {.poll = next_poll, .cancel = next_cancel};
+
+int weft_signal_next(weft_signal *s) { return s ? (int)wf_await(&next_ops, s, WEFT_FOREVER) : WEFT_EINVAL; }
+
+/* In its state: whether the handle belongs to the select. */
+static ssize_t poll_case(weft_case *c, weft_context *cx)
+{
+    int count = wf_signal_poll(c->object_, cx);
+    c->state_[0] = count == WEFT_PENDING;
+    return count;
+}
+
+static void leave_case(weft_case *c)
+{
+    if (c->state_[0])
+        wf_signal_forget(c->object_);
+}
+
+const struct weft_case_ops weft_case_signal_ = {.poll = poll_case, .leave = leave_case};
+
+/* ---- the shutdown signal ------------------------------------------------------------------------------------- */
+
+static const int numbers[2] = {SIGINT, SIGTERM};
+
+/* Why it cannot be watched, or a count. */
+static int look(wf_signal_waiter *waiter)
+{
+    wf_watch_lock(waiter);
+    int found = waiter->error < 0 ? waiter->error : waiter->count;
+    wf_watch_unlock(waiter);
     return found;
 }
 
 static ssize_t either_poll(void *arg, weft_context *cx)
 {
-    either_op *op = arg;
+    wf_signal_waiter *waiters = arg;
     for (int i = 0; i < 2; i++) {
-        int err = weft_atomic_waker_register(&op->waiters[i].waker, weft_context_waker(cx));
-        int found = err < 0 ? err : arrived(&op->waiters[i]);
+        int err = weft_atomic_waker_register(&waiters[i].waker, weft_context_waker(cx));
+        int found = err < 0 ? err : look(&waiters[i]);
         if (found != 0)
-            return found < 0 ? found : op->numbers[i];
+            return found < 0 ? found : numbers[i];
     }
     return WEFT_PENDING;
 }
@@ -225,21 +215,18 @@ static const wf_op_ops either_ops = {.poll = either_poll};
 
 int weft_shutdown_signal(void)
 {
-    wf_exec *exec;
-    int err = wf_await_entry(&exec);
+    wf_watchers *all;
+    weft_runtime *rt;
+    int err = await_runtime(&all, &rt);
     if (err < 0)
         return err;
-    if (!exec->rt)
-        return WEFT_ENORUNTIME;
-    wf_service *service = wf_runtime_service(exec->rt, signals_make, signals_stop, &err);
-    if (!service)
-        return err;
-    signals *all = wf_container(service, signals, service);
-    either_op op = {.numbers = {SIGINT, SIGTERM}};
+    wf_signal_waiter waiters[2] = {{.twin = &waiters[1]}, {.twin = &waiters[0]}};
     for (int i = 0; i < 2; i++)
-        join_watcher(&op.waiters[i], all, op.numbers[i]);
-    int number = (int)wf_await(&either_ops, &op, WEFT_FOREVER);
+        wf_node_init(&waiters[i].node);
     for (int i = 0; i < 2; i++)
-        leave_watcher(&op.waiters[i]);
+        wf_watch_join(all, &waiters[i], numbers[i]);
+    int number = (int)wf_await(&either_ops, waiters, WEFT_FOREVER);
+    for (int i = 0; i < 2; i++)
+        wf_watch_leave(&waiters[i], true);
     return number;
 }

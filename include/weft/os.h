@@ -127,7 +127,8 @@ typedef struct weft_signal weft_signal;
 
 /**
  * **awaits** until signal @number is watched. From then on until weft_signal_close() it no longer does what it did before, and every
- * open handle sees each arrival. Arrivals that nobody has asked for are counted, never replayed one by one.
+ * open handle sees each arrival. Arrivals that nobody has asked for are counted, never replayed one by one. A handle that is still open
+ * when its runtime ends is freed with it, and must not be touched any more. When interrupted, nothing was opened.
  * Returns: 0; WEFT_EINVAL (no such signal, or one that cannot be caught), WEFT_ENOMEM, WEFT_EMFILE, WEFT_ENORUNTIME, an interruption.
  */
 WEFT_API int weft_signal_open(weft_signal **signal, int number);
@@ -138,11 +139,15 @@ WEFT_API int weft_signal_open(weft_signal **signal, int number);
  */
 WEFT_API int weft_signal_next(weft_signal *signal);
 
-/** With the last handle of its number the signal does again what it did before. NULL: nothing. Never awaits. Nobody may wait in it. */
+/**
+ * With the last handle of its number the signal does again what it did before: a moment later, as this never awaits; what arrives in
+ * between is lost. NULL: nothing. Nobody may wait in it, and its runtime must still be there.
+ */
 WEFT_API void weft_signal_close(weft_signal *signal);
 
 /**
- * **awaits** the first SIGINT or SIGTERM that arrives after the call; the one after that kills the process as usual.
+ * **awaits** the first SIGINT or SIGTERM that arrives after the call; the one after that kills the process as usual (or does what else it
+ * did before), even if the first has not been returned yet because tasks are stuck.
  * Returns: the signal's number; an interruption; WEFT_ENOMEM, WEFT_EMFILE, WEFT_ENORUNTIME.
  */
 WEFT_API int weft_shutdown_signal(void);
