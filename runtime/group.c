@@ -88,7 +88,7 @@ static bool choose_locked(weft_group *g, weft_waker *wakers, unsigned *n)
 static void destroy(weft_group *g);
 
 /* Unlock, after whatever has changed. Nothing of the group is touched afterwards. */
-static void settle(weft_group *g)
+static void settle(weft_group *g) WF_RELEASE(g->lock) WF_NO_THREAD_SAFETY
 {
     weft_waker wakers[BATCH];
     for (bool more = true; more;) {
