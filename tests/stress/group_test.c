@@ -294,14 +294,14 @@ static void *tree_root(void *arg)
     uint64_t chances = seed;
     family f = {0};
     weft_group *g = open_group(&chances);
-    for (int i = 0; i < 4; i++)
-        spawn_child(g, &f, &chances, 3);
+    for (int i = 0; i < 8; i++)
+        spawn_child(g, &f, &chances, 4);
     if (arg) { /* end in the midst of it, and leave the rest to the end */
         dawdle(&chances);
         close_group(g, &f);
         return NULL;
     }
-    weft_sleep(20 * WEFT_MS);
+    weft_group_wait(g);
     close_group(g, &f);
     return NULL;
 }
