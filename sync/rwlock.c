@@ -58,17 +58,18 @@ static int try_enter(weft_rwlock *l, size_t want)
     return entered ? 0 : WEFT_EBUSY;
 }
 
-void weft_rwlock_read_lock(weft_rwlock *l)
+/* What is to be had at once is to be had everywhere. */
+static void lock(weft_rwlock *l, size_t want, const char *what)
 {
-    wf_waiter w = wait_for(l, READ);
-    wf_waiter_insist(&w, "weft_rwlock_read_lock()");
+    if (try_enter(l, want) == 0)
+        return;
+    wf_waiter w = wait_for(l, want);
+    wf_waiter_insist(&w, what);
 }
 
-void weft_rwlock_write_lock(weft_rwlock *l)
-{
-    wf_waiter w = wait_for(l, WRITE);
-    wf_waiter_insist(&w, "weft_rwlock_write_lock()");
-}
+void weft_rwlock_read_lock(weft_rwlock *l) { lock(l, READ, "weft_rwlock_read_lock()"); }
+
+void weft_rwlock_write_lock(weft_rwlock *l) { lock(l, WRITE, "weft_rwlock_write_lock()"); }
 
 int weft_rwlock_try_read_lock(weft_rwlock *l) { return try_enter(l, READ); }
 
