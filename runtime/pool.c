@@ -233,8 +233,11 @@ static int submit_locked(pool *p, lane *l, wf_job *job) WF_REQUIRES(p->lock)
 int wf_pool_submit(weft_runtime *rt, wf_lane which, wf_job *job)
 {
     int err = 0;
-    if (wf_runtime_phase(rt) == WF_FORKED)
+    wf_phase phase = wf_runtime_phase(rt);
+    if (phase == WF_FORKED)
         return WEFT_ENOTSUP; /* its locks may be held by threads that are not there */
+    if (phase >= WF_STOPPED)
+        return WEFT_ECANCELED;
     pool *p = pool_of(rt);
     if (!p && !(p = make_pool(rt, &err)))
         return err;

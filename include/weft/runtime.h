@@ -16,7 +16,7 @@ typedef struct weft_allocator {
 typedef enum weft_log_level { WEFT_LOG_ERROR = 1, WEFT_LOG_WARNING = 2, WEFT_LOG_INFO = 3 } weft_log_level;
 
 enum {
-    WEFT_CURRENT_THREAD = 1u << 0, /* no threads: whoever calls weft_block_on() is the one worker meanwhile, with his own signal mask */
+    WEFT_CURRENT_THREAD = 1u << 0, /* no threads (but for blocking work): whoever calls weft_block_on() is the one worker meanwhile, with his own signal mask */
     WEFT_NO_SEGV_HANDLER = 1u << 1, /* leave SIGSEGV alone: a stack overflow is then a plain crash */
 };
 

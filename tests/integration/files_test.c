@@ -301,7 +301,7 @@ WF_TEST_WORKERS(files, directories_are_listed_in_order)
 
 static void *close_cancelled(void *arg)
 {
-    int *fd = arg;
+    atomic_int *fd = arg;
     weft_file *file = create("c");
     *fd = weft_file_fd(file);
     weft_sleep(WEFT_FOREVER);
@@ -313,7 +313,7 @@ static void *close_cancelled(void *arg)
 
 static void *interruptions_root(void *arg)
 {
-    int fd = -1;
+    atomic_int fd = -1;
     weft_task *task;
     weft_scope scope;
     weft_file *file = arg;
