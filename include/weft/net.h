@@ -86,10 +86,10 @@ typedef void *(*weft_handler)(weft_stream *peer, void *arg);
 /** Zero is the default of every field. */
 typedef struct weft_serve_options {
     size_t max_connections; /* at this many, accepting waits; 0: no limit */
-    weft_token *draining; /* cancelled when accepting has stopped, so that handlers that only wait can leave; or NULL */
     int64_t drain_timeout; /* after an interruption, how long handlers may go on before they are aborted; 0: not at all */
     weft_spawn_options spawn; /* name, stack_size, pinned and drop_result of the handlers' tasks */
     int nagle;                /* see weft_tcp_options */
+    weft_token *draining; /* cancelled when accepting has stopped, so that handlers that only wait can leave; or NULL */
 } weft_serve_options;
 
 #define WEFT_SERVE_OPTIONS_INIT \
