@@ -47,8 +47,8 @@ static weft_poll poll_chan_future(weft_future *self, weft_context *cx, void **re
 {
     chan_future *f = WEFT_CONTAINER_OF(self, chan_future, future);
     f->polls++;
-    weft_poll status = f->sends ? weft_poll_chan_send(cx, &f->op, f->ch, &f->item)
-                                : weft_poll_chan_recv(cx, &f->op, f->ch, &f->item);
+    weft_poll status =
+        f->sends ? weft_poll_chan_send(cx, &f->op, f->ch, &f->item) : weft_poll_chan_recv(cx, &f->op, f->ch, &f->item);
     if (status != WEFT_PENDING) {
         f->status = status;
         *result = f;
