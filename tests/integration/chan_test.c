@@ -422,6 +422,43 @@ static void *drain_root(void *arg)
 
 Test(chan, receivers_take_what_is_left_first) { run(1, drain_root, NULL); }
 
+/* As many as are woken at once, and one more or less. The closer may still be waking when the last one frees it. */
+typedef struct leaving {
+    weft_chan *ch;
+    atomic_int left, waiting;
+} leaving;
+
+static void *last_one_frees(void *arg)
+{
+    leaving *l = arg;
+    uint64_t item;
+    atomic_fetch_add(&l->waiting, 1);
+    cr_assert_eq(weft_chan_recv(l->ch, &item), WEFT_ECLOSED);
+    if (atomic_fetch_sub(&l->left, 1) == 1)
+        free_chan(l->ch);
+    return NULL;
+}
+
+static void *last_one_root(void *arg)
+{
+    weft_task *tasks[33];
+    (void)arg;
+    for (size_t turn = 0; turn < wf_test_scale(600); turn++) {
+        int n = turn % 2 ? 16 : 15 + (int)(turn / 2 % 4) * 6;
+        leaving l = {.ch = new_chan(0), .left = n};
+        for (int i = 0; i < n; i++)
+            cr_assert_eq(weft_spawn(&tasks[i], last_one_frees, &l), 0);
+        while (l.waiting < n)
+            weft_yield();
+        weft_chan_close(l.ch);
+        for (int i = 0; i < n; i++)
+            join(tasks[i]);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(chan, the_last_to_learn_of_the_close_may_free_it) { run(workers, last_one_root, NULL); }
+
 /* ---- interrupted ------------------------------------------------------------------------------------------------- */
 
 static void *recv_for_5ms(void *arg)
