@@ -58,7 +58,7 @@ static inline void copy_item(const weft_chan *ch, void *to, const void *from)
         memcpy(to, from, ch->item_size);
 }
 
-static bool unbounded(const weft_chan *ch) { return ch->capacity == WEFT_UNBOUNDED; }
+static inline bool unbounded(const weft_chan *ch) { return ch->capacity == WEFT_UNBOUNDED; }
 
 static bool needs_block(const weft_chan *ch)
 {
@@ -219,11 +219,10 @@ static inline int operate_locked(weft_chan *ch, wf_chan_op *op, const wf_select_
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
-/* A block is allocated outside the lock. Returns locked, or WEFT_ENOMEM and not. */
-static int lock_with_room(weft_chan *ch, bool sends)
+/* A block is allocated outside the lock. Called locked; returns locked, or WEFT_ENOMEM and not. */
+WF_NOINLINE static int make_room(weft_chan *ch)
 {
-    wf_spin_lock(&ch->lock);
-    while (wf_unlikely(sends && needs_block(ch) && !ch->closed)) {
+    while (needs_block(ch) && !ch->closed) {
         wf_spin_unlock(&ch->lock);
         block *b = malloc(sizeof *b + ch->block_items * ch->item_size);
         if (!b)
@@ -237,14 +236,27 @@ static int lock_with_room(weft_chan *ch, bool sends)
     return 0;
 }
 
-static void unlock_and_wake(weft_chan *ch, weft_waker *waker)
+static inline int lock_with_room(weft_chan *ch, bool sends)
+{
+    wf_spin_lock(&ch->lock);
+    return wf_unlikely(sends && unbounded(ch)) ? make_room(ch) : 0;
+}
+
+static inline void unlock_and_wake(weft_chan *ch, weft_waker *waker)
 {
     wf_spin_unlock(&ch->lock);
     if (waker->ops)
         weft_waker_wake(waker);
 }
 
-/* Nothing to be had, and @op not in the queue yet: its waker was cloned outside the lock. */
+static void queue_locked(wf_chan_op *op, weft_waker waker)
+{
+    op->node.waker = waker;
+    op->queued = true;
+    wf_list_push_back(op->sends ? &op->ch->senders : &op->ch->receivers, &op->node.node);
+}
+
+/* Nothing to be had, and @op not in the queue yet: its waker is somebody else's code, and cloned outside the lock. */
 static ssize_t enqueue(wf_chan_op *op, weft_context *cx)
 {
     weft_chan *ch = op->ch;
@@ -258,9 +270,7 @@ static ssize_t enqueue(wf_chan_op *op, weft_context *cx)
     }
     int result = operate_locked(ch, op, op->node.select, &other);
     if (result == WEFT_EAGAIN) {
-        op->node.waker = mine;
-        op->queued = true;
-        wf_list_push_back(op->sends ? &ch->senders : &ch->receivers, &op->node.node);
+        queue_locked(op, mine);
         mine = (weft_waker){NULL, NULL};
     }
     unlock_and_wake(ch, &other);
@@ -309,15 +319,18 @@ static ssize_t look_again(wf_chan_op *op, weft_context *cx)
 ssize_t wf_chan_poll(void *arg, weft_context *cx)
 {
     wf_chan_op *op = arg;
-    weft_waker other = {NULL, NULL};
+    weft_waker mine, other = {NULL, NULL};
     if (op->queued)
         return look_again(op, cx);
     int err = lock_with_room(op->ch, op->sends);
     if (wf_unlikely(err < 0))
         return err;
     int result = operate_locked(op->ch, op, op->node.select, &other);
+    bool queued = result == WEFT_EAGAIN && wf_context_is_tasks(cx) && wf_context_clone_waker(cx, &mine) == 0;
+    if (queued)
+        queue_locked(op, mine);
     unlock_and_wake(op->ch, &other);
-    return result == WEFT_EAGAIN ? enqueue(op, cx) : result;
+    return result == WEFT_EAGAIN && !queued ? enqueue(op, cx) : result;
 }
 
 ssize_t wf_chan_cancel(void *arg)
