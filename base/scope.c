@@ -266,7 +266,7 @@ static void unlink_locked(wf_dependent *d)
 /* An ordinary thread may end while another closes what it made: its body goes then. */
 static wf_spin threads_lock;
 
-void wf_dependent_remove(wf_dependent *d) WF_NO_THREAD_SAFETY
+void wf_dependent_remove(wf_dependent *d)
 {
     if (d->of_thread)
         wf_spin_lock(&threads_lock);
