@@ -53,10 +53,18 @@ static const wf_op_ops join_ops = {.poll = join_poll, .cancel = join_cancel};
 
 WF_CASE_FITS(join_op);
 
+static bool is_myself(const weft_task *task)
+{
+    wf_exec *exec = wf_exec_peek();
+    return exec && exec->task == task;
+}
+
 /* Takes the result of one that has ended; the handle is gone then. */
 static ssize_t poll_case(weft_case *c, weft_context *cx)
 {
     join_op *op = WF_CASE_STATE(c, join_op);
+    if (is_myself(c->object_))
+        return WEFT_EDEADLK;
     op->task = c->object_;
     ssize_t ended = join_poll(op, cx);
     if (ended == 0)
@@ -71,12 +79,6 @@ static void leave_case(weft_case *c)
 }
 
 const struct weft_case_ops weft_case_join_ = {.poll = poll_case, .leave = leave_case};
-
-static bool is_myself(const weft_task *task)
-{
-    wf_exec *exec = wf_exec_peek();
-    return exec && exec->task == task;
-}
 
 /* The task has not ended. Where it is the next to run here anyway, it runs first. */
 static inline int wait_for(weft_task *task)

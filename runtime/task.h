@@ -80,6 +80,8 @@ void wf_task_poll_panicked(struct wf_worker *worker, weft_task *task, const char
 
 /* What weft_waker_clone() of the context's waker does, cheaper. */
 int wf_context_clone_waker(weft_context *cx, weft_waker *out);
+/* Then that never fails, and calls nobody's code: it may be done under a lock. */
+static inline bool wf_context_is_tasks(const weft_context *cx) { return cx->waker.ops == &wf_task_waker_ops; }
 
 void wf_task_wake(weft_task *task);
 void wf_task_unref(weft_task *task);

@@ -12,12 +12,18 @@ WF_CASE_FITS(wf_chan_op);
 static ssize_t poll_chan(weft_case *c, weft_context *cx, bool sends)
 {
     wf_chan_op *op = WF_CASE_STATE(c, wf_chan_op);
+    if (!c->value_)
+        return WEFT_EINVAL;
     if (!op->ch) {
         *op = (wf_chan_op)wf_chan_op_init(c->object_, sends, c->value_);
         op->node.select = c->select_;
         op->node.index = c->index_;
+        wf_chan_begin(op);
     }
-    return wf_chan_poll(op, cx);
+    ssize_t result = wf_chan_poll(op, cx);
+    if (result != WEFT_PENDING)
+        wf_chan_end(op, result);
+    return result;
 }
 
 static ssize_t poll_recv(weft_case *c, weft_context *cx) { return poll_chan(c, cx, false); }
@@ -27,7 +33,7 @@ static ssize_t poll_send(weft_case *c, weft_context *cx) { return poll_chan(c, c
 static void leave_chan(weft_case *c)
 {
     wf_chan_op *op = WF_CASE_STATE(c, wf_chan_op);
-    wf_chan_cancel(op);
+    wf_chan_end(op, wf_chan_cancel(op));
     if (op->node.done)
         c->status = op->node.status;
 }

@@ -8,6 +8,7 @@
  * unlinked, the outcome written, the waker moved out; the waking comes after the unlock. So an operation that is interrupted learns under the
  * same lock whether it was completed, and nothing is lost or given twice (d12, d24). Nodes of a select are served only if they can be decided:
  * see case.h. */
+#include <assert.h>
 #include <base/case.h>
 #include <base/exec.h>
 #include <base/list.h>
@@ -17,7 +18,7 @@
 #include <runtime/task.h>
 #include <sync/chan.h>
 
-enum { BLOCK_BYTES = 4096 };
+enum { BLOCK_BYTES = 4096, BLOCK_ITEMS_MIN = 16 };
 
 typedef struct block {
     struct block *next;
@@ -27,6 +28,7 @@ typedef struct block {
 /* An item whose receiver went before it looked at it. */
 typedef struct returned {
     struct returned *next;
+    uint64_t turn; /* when it was handed to that receiver */
     alignas(16) char item[];
 } returned;
 
@@ -40,7 +42,8 @@ struct weft_chan {
     char *ring;        /* bounded */
     block *first, *last, *spare;
     size_t block_items; /* unbounded */
-    returned *returned; /* before all others, and beyond the capacity */
+    returned *returned; /* in the order of their turns; before all others, and beyond the capacity */
+    uint64_t turns;     /* items handed to those who waited */
     wf_list receivers, senders;
 };
 
@@ -55,7 +58,7 @@ static inline void copy_item(const weft_chan *ch, void *to, const void *from)
         memcpy(to, from, ch->item_size);
 }
 
-static bool unbounded(const weft_chan *ch) { return ch->capacity == WEFT_UNBOUNDED; }
+static inline bool unbounded(const weft_chan *ch) { return ch->capacity == WEFT_UNBOUNDED; }
 
 static bool needs_block(const weft_chan *ch)
 {
@@ -153,29 +156,33 @@ static void finish(wf_chan_node *node, int status, weft_waker *out)
     node->waker = (weft_waker){NULL, NULL};
 }
 
-/* Items that lie here although a receiver waits: it could not be decided before. */
 static wf_chan_node *first_receiver(weft_chan *ch, const wf_select_word *self)
 {
     return wf_list_empty(&ch->receivers) ? NULL : choose(&ch->receivers, self);
 }
 
+static void serve_receiver(const weft_chan *ch, wf_chan_node *receiver, const void *item, uint64_t turn, weft_waker *out)
+{
+    copy_item(ch, receiver->item, item);
+    receiver->turn = turn;
+    finish(receiver, 0, out);
+}
+
 /* ---- the two operations, under lock: 0, WEFT_EAGAIN or WEFT_ECLOSED ------------------------------------------ */
 
+/* [QUEUED] An item may lie here while receivers are queued, and a place be free while senders are. Then all of these are selects that poll
+ * just now, and have missed it: they poll again before they wait, or leave. Until then whoever comes may have it. */
 static int send_locked(weft_chan *ch, const void *item, const wf_select_word *self, weft_waker *out)
 {
     if (ch->closed)
         return WEFT_ECLOSED;
     wf_chan_node *receiver = first_receiver(ch, self);
-    if (receiver && ch->len == 0) {
-        copy_item(ch, receiver->item, item);
-        finish(receiver, 0, out);
+    if (receiver) {
+        assert(ch->len == 0); /* [QUEUED] */
+        serve_receiver(ch, receiver, item, ++ch->turns, out);
         return 0;
     }
-    if (wf_unlikely(receiver != NULL)) { /* the oldest is its */
-        pop(ch, receiver->item);
-        finish(receiver, 0, out);
-    }
-    if (ch->len >= ch->capacity || !wf_list_empty(&ch->senders))
+    if (ch->len >= ch->capacity)
         return WEFT_EAGAIN;
     push(ch, item);
     return 0;
@@ -212,11 +219,10 @@ static inline int operate_locked(weft_chan *ch, wf_chan_op *op, const wf_select_
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
-/* A block is allocated outside the lock. Returns locked, or WEFT_ENOMEM and not. */
-static int lock_with_room(weft_chan *ch, bool sends) WF_NO_THREAD_SAFETY
+/* A block is allocated outside the lock. Called locked; returns locked, or WEFT_ENOMEM and not. */
+WF_NOINLINE static int make_room(weft_chan *ch) WF_NO_THREAD_SAFETY
 {
-    wf_spin_lock(&ch->lock);
-    while (wf_unlikely(sends && needs_block(ch) && !ch->closed)) {
+    while (needs_block(ch) && !ch->closed) {
         wf_spin_unlock(&ch->lock);
         block *b = malloc(sizeof *b + ch->block_items * ch->item_size);
         if (!b)
@@ -230,14 +236,27 @@ static int lock_with_room(weft_chan *ch, bool sends) WF_NO_THREAD_SAFETY
     return 0;
 }
 
-static void unlock_and_wake(weft_chan *ch, weft_waker *waker) WF_RELEASE(ch->lock) WF_NO_THREAD_SAFETY
+static inline int lock_with_room(weft_chan *ch, bool sends) WF_NO_THREAD_SAFETY
+{
+    wf_spin_lock(&ch->lock);
+    return wf_unlikely(sends && unbounded(ch)) ? make_room(ch) : 0;
+}
+
+static inline void unlock_and_wake(weft_chan *ch, weft_waker *waker) WF_RELEASE(ch->lock) WF_NO_THREAD_SAFETY
 {
     wf_spin_unlock(&ch->lock);
     if (waker->ops)
         weft_waker_wake(waker);
 }
 
-/* Nothing to be had, and @op not in the queue yet: its waker was cloned outside the lock. */
+static void queue_locked(wf_chan_op *op, weft_waker waker)
+{
+    op->node.waker = waker;
+    op->queued = true;
+    wf_list_push_back(op->sends ? &op->ch->senders : &op->ch->receivers, &op->node.node);
+}
+
+/* Nothing to be had, and @op not in the queue yet: its waker is somebody else's code, and cloned outside the lock. */
 static ssize_t enqueue(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
 {
     weft_chan *ch = op->ch;
@@ -251,19 +270,35 @@ static ssize_t enqueue(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
     }
     int result = operate_locked(ch, op, op->node.select, &other);
     if (result == WEFT_EAGAIN) {
-        op->node.waker = mine;
-        op->queued = true;
-        wf_list_push_back(op->sends ? &ch->senders : &ch->receivers, &op->node.node);
-        mine = other;
-        other = (weft_waker){NULL, NULL};
+        queue_locked(op, mine);
+        mine = (weft_waker){NULL, NULL};
     }
     unlock_and_wake(ch, &other);
     weft_waker_drop(&mine);
     return result;
 }
 
+/* Another task polls it now: it is the one to wake. Cloned and dropped outside the lock. */
+static ssize_t hand_over(wf_chan_op *op, weft_context *cx)
+{
+    weft_waker waker;
+    int err = wf_context_clone_waker(cx, &waker);
+    if (err < 0)
+        return err;
+    wf_spin_lock(&op->ch->lock);
+    int result = op->node.done ? op->node.status : WEFT_EAGAIN;
+    if (!op->node.done) {
+        weft_waker old = op->node.waker;
+        op->node.waker = waker;
+        waker = old;
+    }
+    wf_spin_unlock(&op->ch->lock);
+    weft_waker_drop(&waker);
+    return result;
+}
+
 /* Queued: has it been served? If not, and a select polls it, it helps itself. */
-static ssize_t look_again(wf_chan_op *op) WF_NO_THREAD_SAFETY
+static ssize_t look_again(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
 {
     weft_chan *ch = op->ch;
     weft_waker other = {NULL, NULL};
@@ -271,27 +306,31 @@ static ssize_t look_again(wf_chan_op *op) WF_NO_THREAD_SAFETY
     if (err < 0)
         return err;
     int result = op->node.done ? op->node.status : WEFT_EAGAIN;
+    bool same = op->node.done || op->node.select || weft_waker_will_wake(&op->node.waker, weft_context_waker(cx));
     if (!op->node.done && op->node.select) {
         result = operate_locked(ch, op, op->node.select, &other);
         if (result != WEFT_EAGAIN)
             wf_node_unlink(&op->node.node);
     }
     unlock_and_wake(ch, &other);
-    return result;
+    return same ? result : hand_over(op, cx);
 }
 
 ssize_t wf_chan_poll(void *arg, weft_context *cx) WF_NO_THREAD_SAFETY
 {
     wf_chan_op *op = arg;
-    weft_waker other = {NULL, NULL};
+    weft_waker mine, other = {NULL, NULL};
     if (op->queued)
-        return look_again(op);
+        return look_again(op, cx);
     int err = lock_with_room(op->ch, op->sends);
     if (wf_unlikely(err < 0))
         return err;
     int result = operate_locked(op->ch, op, op->node.select, &other);
+    bool queued = result == WEFT_EAGAIN && wf_context_is_tasks(cx) && wf_context_clone_waker(cx, &mine) == 0;
+    if (queued)
+        queue_locked(op, mine);
     unlock_and_wake(op->ch, &other);
-    return result == WEFT_EAGAIN ? enqueue(op, cx) : result;
+    return result == WEFT_EAGAIN && !queued ? enqueue(op, cx) : result;
 }
 
 ssize_t wf_chan_cancel(void *arg)
@@ -310,23 +349,31 @@ ssize_t wf_chan_cancel(void *arg)
     return done ? op->node.status : WEFT_PENDING;
 }
 
+static void insert_returned(weft_chan *ch, returned *r)
+{
+    returned **at = &ch->returned;
+    while (*at && (*at)->turn < r->turn)
+        at = &(*at)->next;
+    r->next = *at;
+    *at = r;
+    ch->len++;
+}
+
 /* Its receiver has gone without looking at it: it is the next one's, before all that came later. */
-static void give_back(weft_chan *ch, void *item)
+static void give_back(weft_chan *ch, void *item, uint64_t turn)
 {
     weft_waker other = {NULL, NULL};
     returned *r = malloc(sizeof *r + ch->item_size);
-    if (r)
+    if (r) {
         copy_item(ch, r->item, item);
+        r->turn = turn;
+    }
     wf_spin_lock(&ch->lock);
     wf_chan_node *receiver = first_receiver(ch, NULL);
-    if (receiver) {
-        copy_item(ch, receiver->item, item);
-        finish(receiver, 0, &other);
-    } else if (r) {
-        r->next = ch->returned;
-        ch->returned = r;
-        ch->len++;
-    }
+    if (receiver)
+        serve_receiver(ch, receiver, item, turn, &other);
+    else if (r)
+        insert_returned(ch, r);
     unlock_and_wake(ch, &other);
     if (receiver)
         free(r);
@@ -334,10 +381,34 @@ static void give_back(weft_chan *ch, void *item)
         wf_call_back(ch->options.drop, item); /* out of memory, and nobody to take it */
 }
 
-void wf_chan_leave(wf_chan_op *op)
+/* ---- references ---------------------------------------------------------------------------------------------- */
+
+static void take_reference(weft_chan *ch, const void *item)
 {
-    if (wf_chan_cancel(op) == 0 && !op->sends)
-        give_back(op->ch, op->node.item);
+    if (wf_unlikely(ch->options.copy != NULL))
+        ch->options.copy((void *)item);
+}
+
+/* It has not been sent after all. */
+static int give_reference_back(weft_chan *ch, const void *item, int result)
+{
+    if (wf_unlikely(result < 0 && ch->options.copy && ch->options.drop))
+        wf_call_back(ch->options.drop, (void *)item);
+    return result;
+}
+
+void wf_chan_begin(wf_chan_op *op)
+{
+    op->holds = op->sends;
+    if (op->holds)
+        take_reference(op->ch, op->node.item);
+}
+
+void wf_chan_end(wf_chan_op *op, ssize_t result)
+{
+    if (op->holds)
+        give_reference_back(op->ch, op->node.item, (int)result);
+    op->holds = false;
 }
 
 static const wf_op_ops chan_ops = {.poll = wf_chan_poll, .cancel = wf_chan_cancel};
@@ -346,7 +417,14 @@ static const wf_op_ops chan_ops = {.poll = wf_chan_poll, .cancel = wf_chan_cance
 
 WF_OP_FITS(wf_chan_op);
 
-static void leave_op(weft_op *op) { wf_chan_leave(WF_OP_STATE(op, wf_chan_op)); }
+static void leave_op(weft_op *op)
+{
+    wf_chan_op *own = WF_OP_STATE(op, wf_chan_op);
+    ssize_t result = wf_chan_cancel(own);
+    wf_chan_end(own, result);
+    if (result == 0 && !own->sends)
+        give_back(own->ch, own->node.item, own->node.turn);
+}
 
 static const struct weft_op_ops chan_op_ops = {.leave = leave_op};
 
@@ -356,10 +434,13 @@ static weft_poll poll_op(weft_context *cx, weft_op *op, weft_chan *ch, bool send
     if (!op->ops_) {
         *own = (wf_chan_op)wf_chan_op_init(ch, sends, item);
         op->ops_ = &chan_op_ops;
+        wf_chan_begin(own);
     }
     int result = (int)wf_chan_poll(own, cx);
-    if (result != WEFT_PENDING)
-        op->ops_ = NULL;
+    if (result == WEFT_PENDING)
+        return result;
+    wf_chan_end(own, result);
+    op->ops_ = NULL;
     return result;
 }
 
@@ -382,20 +463,6 @@ void weft_op_drop(weft_op *op)
 }
 
 /* ---- public -------------------------------------------------------------------------------------------------- */
-
-static void take_reference(weft_chan *ch, const void *item)
-{
-    if (wf_unlikely(ch->options.copy != NULL))
-        ch->options.copy((void *)item);
-}
-
-/* It has not been sent after all. */
-static int give_reference_back(weft_chan *ch, const void *item, int result)
-{
-    if (wf_unlikely(result < 0 && ch->options.copy && ch->options.drop))
-        wf_call_back(ch->options.drop, (void *)item);
-    return result;
-}
 
 int weft_chan_send(weft_chan *ch, const void *item)
 {
@@ -451,12 +518,14 @@ void weft_chan_close(weft_chan *ch)
     weft_waker wakers[BATCH];
     if (!ch)
         return;
-    for (unsigned n = BATCH; n == BATCH;) {
+    for (bool more = true; more;) {
         wf_spin_lock(&ch->lock);
         ch->closed = true;
-        n = close_some(&ch->senders, wakers, BATCH);
+        unsigned n = close_some(&ch->senders, wakers, BATCH);
         if (ch->len == 0)
             n += close_some(&ch->receivers, wakers + n, BATCH - n);
+        /* The last to be woken may free it: it is touched again only while somebody waits in it. */
+        more = n == BATCH && !(wf_list_empty(&ch->senders) && wf_list_empty(&ch->receivers));
         wf_spin_unlock(&ch->lock);
         for (unsigned i = 0; i < n; i++)
             weft_waker_wake(&wakers[i]);
@@ -490,6 +559,10 @@ static void free_storage(weft_chan *ch)
     for (block *b = ch->first, *next; b; b = next) {
         next = b->next;
         free(b);
+    }
+    for (returned *r = ch->returned, *next; r; r = next) {
+        next = r->next;
+        free(r);
     }
     free(ch->spare);
     free(ch->ring);
@@ -526,7 +599,7 @@ int weft_chan_create_sized(weft_chan **out, size_t item_size, size_t capacity, c
     if (!out)
         return WEFT_EINVAL;
     *out = NULL;
-    if (item_size == 0 || item_size > SIZE_MAX / 2)
+    if (item_size == 0 || item_size > SIZE_MAX / (2 * BLOCK_ITEMS_MIN)) /* a block of them has a size */
         return WEFT_EINVAL;
     if (capacity != WEFT_UNBOUNDED && __builtin_mul_overflow(item_size, capacity, &bytes))
         return WEFT_EINVAL;
@@ -537,7 +610,7 @@ int weft_chan_create_sized(weft_chan **out, size_t item_size, size_t capacity, c
         memcpy(&ch->options, options, WF_MIN(size, sizeof ch->options));
     ch->item_size = item_size;
     ch->capacity = capacity;
-    ch->block_items = WF_MAX(BLOCK_BYTES / item_size, 16);
+    ch->block_items = WF_MAX(BLOCK_BYTES / item_size, BLOCK_ITEMS_MIN);
     wf_list_init(&ch->receivers);
     wf_list_init(&ch->senders);
     if (bytes > 0 && !(ch->ring = malloc(bytes))) {

@@ -12,6 +12,7 @@ typedef struct wf_chan_node {
     wf_select_word *select; /* decides whether it may be served; NULL: always */
     void *item;             /* the sender's, or where the receiver wants it */
     weft_waker waker;
+    uint64_t turn;  /* a receiver's, served: which item it got */
     unsigned index; /* of its case */
     int status;
     bool done; /* served: status is set */
@@ -21,7 +22,8 @@ typedef struct wf_chan_op {
     wf_chan_node node;
     weft_chan *ch;
     bool sends;
-    bool queued; /* its owner's */
+    bool queued; /* its owner's, and so below */
+    bool holds;  /* the channel's reference to an item that has not been sent yet */
 } wf_chan_op;
 
 /* Field by field: the waker and the links are set when it queues. */
@@ -35,7 +37,8 @@ ssize_t wf_chan_poll(void *op, weft_context *cx);
 ssize_t wf_chan_cancel(void *op);
 /* Send without waiting, and close in the same step: 0, WEFT_EAGAIN or WEFT_ECLOSED. */
 int wf_chan_send_last(weft_chan *ch, const void *item);
-/* Leave it, whatever it was served with: an item goes back. */
-void wf_chan_leave(wf_chan_op *op);
+/* Around polls and a cancel from elsewhere: a sender's item is the channel's while it is under way. @result: what it came to; WEFT_PENDING: nothing. */
+void wf_chan_begin(wf_chan_op *op);
+void wf_chan_end(wf_chan_op *op, ssize_t result);
 
 #endif

@@ -68,14 +68,32 @@ void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q) WF_NO_THREAD_SAFETY
     }
 }
 
+static bool is_served_locked(wf_waiter *w)
+{
+    return w->state == WF_WAITER_NEW ? w->take(w) : w->state != WF_WAITER_QUEUED;
+}
+
+/* Not served: into the queue, or, if another task polls it now, that is the one to wake. */
+static void wait_locked(wf_waiter *w, weft_waker *waker)
+{
+    weft_waker old = {NULL, NULL};
+    if (w->state == WF_WAITER_QUEUED) {
+        old = w->waker;
+        w->waker = *waker;
+    } else {
+        wf_waiter_queue(w, *waker);
+    }
+    *waker = old;
+}
+
 /* The waker is cloned outside the lock, and only when it is needed. */
 ssize_t wf_waiter_poll(void *arg, weft_context *cx)
 {
     wf_waiter *w = arg;
     weft_waker waker;
     wf_spin_lock(w->lock);
-    bool served = w->state == WF_WAITER_NEW ? w->take(w) : w->state != WF_WAITER_QUEUED;
-    bool queued = w->state == WF_WAITER_QUEUED;
+    bool served = is_served_locked(w);
+    bool queued = w->state == WF_WAITER_QUEUED && weft_waker_will_wake(&w->waker, weft_context_waker(cx));
     wf_spin_unlock(w->lock);
     if (served || queued)
         return served ? 0 : WEFT_PENDING;
@@ -83,12 +101,11 @@ ssize_t wf_waiter_poll(void *arg, weft_context *cx)
     if (err < 0)
         return err;
     wf_spin_lock(w->lock);
-    served = w->take(w);
+    served = is_served_locked(w);
     if (!served)
-        wf_waiter_queue(w, waker);
+        wait_locked(w, &waker);
     wf_spin_unlock(w->lock);
-    if (served)
-        weft_waker_drop(&waker);
+    weft_waker_drop(&waker);
     return served ? 0 : WEFT_PENDING;
 }
 

@@ -20,11 +20,13 @@
 #define WEFT_NORETURN __attribute__((noreturn))
 #define WEFT_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define WEFT_MUST_USE __attribute__((warn_unused_result))
+#define WEFT_UNUSED_ __attribute__((unused))
 #else
 #define WEFT_API
 #define WEFT_NORETURN
 #define WEFT_PRINTF(fmt, args)
 #define WEFT_MUST_USE
+#define WEFT_UNUSED_
 #endif
 
 #define WEFT_VERSION_MAJOR 0

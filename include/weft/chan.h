@@ -74,15 +74,15 @@ WEFT_API weft_poll weft_poll_chan_send(weft_context *cx, weft_op *op, weft_chan 
 WEFT_API weft_poll weft_poll_chan_recv(weft_context *cx, weft_op *op, weft_chan *ch, void *item);
 
 /* `WEFT_CHAN_TYPE(struct job *, jobs)` defines jobs_create(&ch, capacity), jobs_send(ch, job), jobs_recv(ch, &job) and the try_ variants. */
-#define WEFT_CHAN_TYPE(type, name)                                                                        \
-    static inline int name##_create(weft_chan **ch, size_t capacity)                                      \
-    {                                                                                                     \
-        return weft_chan_create(ch, sizeof(type), capacity);                                              \
-    }                                                                                                     \
-    static inline int name##_send(weft_chan *ch, type item) { return weft_chan_send(ch, &item); }         \
-    static inline int name##_recv(weft_chan *ch, type *item) { return weft_chan_recv(ch, item); }         \
-    static inline int name##_try_send(weft_chan *ch, type item) { return weft_chan_try_send(ch, &item); } \
-    static inline int name##_try_recv(weft_chan *ch, type *item) { return weft_chan_try_recv(ch, item); } \
+#define WEFT_CHAN_TYPE(type, name)                                                                                     \
+    static inline WEFT_UNUSED_ int name##_create(weft_chan **ch, size_t capacity)                                      \
+    {                                                                                                                  \
+        return weft_chan_create(ch, sizeof(type), capacity);                                                           \
+    }                                                                                                                  \
+    static inline WEFT_UNUSED_ int name##_send(weft_chan *ch, type item) { return weft_chan_send(ch, &item); }         \
+    static inline WEFT_UNUSED_ int name##_recv(weft_chan *ch, type *item) { return weft_chan_recv(ch, item); }         \
+    static inline WEFT_UNUSED_ int name##_try_send(weft_chan *ch, type item) { return weft_chan_try_send(ch, &item); } \
+    static inline WEFT_UNUSED_ int name##_try_recv(weft_chan *ch, type *item) { return weft_chan_try_recv(ch, item); } \
     typedef type name##_item
 
 /* ---- one value, once ----------------------------------------------------------------------------------------- */

@@ -19,8 +19,8 @@ typedef struct weft_spawn_options {
     void (*drop_result)(void *); /* called with the result once, if nobody takes it */
     size_t copy_arg;             /* that many bytes at arg are copied into the task, which gets the copy's address */
     weft_runtime *runtime;       /* NULL: the current one */
-    unsigned blocking;           /* nonzero: fn runs on a thread of the pool and may block: see weft_spawn_blocking(). Not with pinned, nor for futures */
-    weft_group *group;           /* a child of that group, which then has its handle: see weft/group.h */
+    unsigned blocking; /* nonzero: fn runs on a thread of the pool and may block: see weft_spawn_blocking(). Not with pinned, nor for futures */
+    weft_group *group; /* a child of that group, which then has its handle: see weft/group.h */
 } weft_spawn_options;
 
 #define WEFT_SPAWN_OPTIONS_INIT \

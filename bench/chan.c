@@ -1,0 +1,139 @@
+/* chan.c - channels: four senders and one receiver, a ball to and fro, and a select.   chan [workers]
+ *
+ * Words of 8 bytes. Ping-pong is per round trip, of two sends and two receives; a select is per item received. */
+#include "bench_weft.h"
+
+enum { SENDERS = 4, MESSAGES = 250000 /* each */, TRIPS = 300000, SELECTS = 200000, MOST = 16, ROUNDS = 11 };
+
+static weft_chan *new_chan(size_t capacity)
+{
+    weft_chan *ch;
+    BENCH_CHECK(weft_chan_create(&ch, sizeof(uint64_t), capacity) == 0);
+    return ch;
+}
+
+static void free_chan(weft_chan *ch) { BENCH_CHECK(weft_chan_free(ch) == 0); }
+
+/* ---- many to one ---------------------------------------------------------------------------------------------- */
+
+static void *send_many(void *ch)
+{
+    for (uint64_t i = 0; i < MESSAGES; i++)
+        BENCH_CHECK(weft_chan_send(ch, &i) == 0);
+    return NULL;
+}
+
+/* Million messages per second. */
+static double mpsc_round(void *arg)
+{
+    weft_task *senders[SENDERS];
+    weft_chan *ch = new_chan(1024);
+    uint64_t item, sum = 0;
+    (void)arg;
+    int64_t start = bench_now();
+    for (int i = 0; i < SENDERS; i++)
+        senders[i] = bench_spawn(send_many, ch);
+    for (int i = 0; i < SENDERS * MESSAGES; i++) {
+        BENCH_CHECK(weft_chan_recv(ch, &item) == 0);
+        sum += item;
+    }
+    int64_t took = bench_now() - start;
+    BENCH_CHECK(sum == (uint64_t)SENDERS * MESSAGES * (MESSAGES - 1) / 2);
+    for (int i = 0; i < SENDERS; i++)
+        bench_join(senders[i]);
+    free_chan(ch);
+    return (double)SENDERS * MESSAGES * 1000 / (double)took;
+}
+
+/* ---- to and fro ------------------------------------------------------------------------------------------------ */
+
+struct court {
+    weft_chan *there, *back;
+};
+
+static void *return_ball(void *arg)
+{
+    struct court *c = arg;
+    uint64_t ball;
+    for (int i = 0; i < TRIPS; i++) {
+        BENCH_CHECK(weft_chan_recv(c->there, &ball) == 0);
+        BENCH_CHECK(weft_chan_send(c->back, &ball) == 0);
+    }
+    return NULL;
+}
+
+static void *serve_ball(void *arg)
+{
+    struct court *c = arg;
+    for (uint64_t i = 0, ball; i < TRIPS; i++) {
+        BENCH_CHECK(weft_chan_send(c->there, &i) == 0);
+        BENCH_CHECK(weft_chan_recv(c->back, &ball) == 0 && ball == i);
+    }
+    return NULL;
+}
+
+/* Nanoseconds per round trip. */
+static double pingpong_round(void *capacity)
+{
+    struct court c = {new_chan(*(size_t *)capacity), new_chan(*(size_t *)capacity)};
+    int64_t start = bench_now();
+    weft_task *other = bench_spawn(return_ball, &c), *one = bench_spawn(serve_ball, &c);
+    bench_join(one);
+    bench_join(other);
+    double took = (double)(bench_now() - start) / TRIPS;
+    free_chan(c.there);
+    free_chan(c.back);
+    return took;
+}
+
+/* ---- select ------------------------------------------------------------------------------------------------------ */
+
+struct fan {
+    weft_chan *chans[MOST];
+    int n;
+};
+
+static void *send_round(void *arg)
+{
+    struct fan *f = arg;
+    for (uint64_t i = 0; i < SELECTS; i++)
+        BENCH_CHECK(weft_chan_send(f->chans[i % (uint64_t)f->n], &i) == 0);
+    return NULL;
+}
+
+/* Nanoseconds per item. */
+static double select_round(void *n)
+{
+    struct fan f = {.n = *(int *)n};
+    weft_case cases[MOST];
+    uint64_t item;
+    for (int i = 0; i < f.n; i++) {
+        f.chans[i] = new_chan(1);
+        cases[i] = (weft_case)WEFT_RECV(f.chans[i], &item);
+    }
+    int64_t start = bench_now();
+    weft_task *sender = bench_spawn(send_round, &f);
+    for (int i = 0; i < SELECTS; i++)
+        BENCH_CHECK(weft_select(cases, f.n) >= 0);
+    double took = (double)(bench_now() - start) / SELECTS;
+    bench_join(sender);
+    for (int i = 0; i < f.n; i++)
+        free_chan(f.chans[i]);
+    return took;
+}
+
+/* ---- all --------------------------------------------------------------------------------------------------------- */
+
+static void *app(void *arg)
+{
+    size_t rendezvous = 0, slot = 1;
+    int two = 2, sixteen = 16;
+    bench_measure_w("chan_mpsc_4_1024", "M msg/s", ROUNDS, mpsc_round, arg);
+    bench_measure_w("chan_pingpong_rendezvous", "ns/trip", ROUNDS, pingpong_round, &rendezvous);
+    bench_measure_w("chan_pingpong_slot", "ns/trip", ROUNDS, pingpong_round, &slot);
+    bench_measure_w("select_2", "ns/item", ROUNDS, select_round, &two);
+    bench_measure_w("select_16", "ns/item", ROUNDS, select_round, &sixteen);
+    return NULL;
+}
+
+int main(int argc, char **argv) { return bench_main(argc, argv, app); }
