@@ -129,7 +129,7 @@ int64_t weft_deadline(void)
     int64_t nearest = WEFT_FOREVER;
     bool hidden = false;
     for (const wf_body *body = exec ? exec->body : NULL; body && !hidden; body = body->outer) {
-        for (const weft_scope *s = body->scopes; s; s = s->outer_)
+        for (const weft_scope *s = body->scopes; s && is_sealed(s); s = s->outer_)
             if (s->shields_ >= body->shields)
                 nearest = WF_MIN(nearest, s->deadline_);
         hidden = body->shields > 0;
