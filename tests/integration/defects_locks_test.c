@@ -134,7 +134,7 @@ static void one_round(size_t round, weft_fn take, void (*give)(turns *))
 
 static void *d12_root(void *arg)
 {
-    for (size_t i = 0; i < wf_test_scale(300); i++) {
+    for (size_t i = 0; i < wf_test_scale(60); i++) {
         one_round(i, take_mutex, give_mutex);
         one_round(i, take_write, give_write);
         one_round(i, take_permit, give_permit);
