@@ -57,6 +57,7 @@ static void process_init(void)
     wf_list_init(&all_runtimes);
     pthread_atfork(before_fork, in_parent, in_forked_child);
     wf_segv_set_describer(wf_strand_describe_overflow);
+    wf_strand_look_for_debugging();
 }
 
 /* ---- logging, counting --------------------------------------------------------------------------------------- */

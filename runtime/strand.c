@@ -4,6 +4,9 @@
  * except for its timer (under the lock of the timers' home). */
 #include <base/failure.h>
 #include <base/scope.h>
+#include <debug/os_mutex.h>
+#include <dlfcn.h>
+#include <limits.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
 #include <stdio.h>
@@ -18,9 +21,40 @@ typedef struct wf_strand {
     wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
     wf_ai64 deadline; /* of its last wait; WEFT_FOREVER: none. Its own; the timer's fire reads it under the lock */
     wf_a8 scoped;     /* … and that was a scope's. As above */
+    unsigned long os_locks; /* the thread's when this poll began; unused without libweft_debug.so */
 } wf_strand;
 
 static wf_strand *strand_of(wf_exec *exec) { return wf_container(exec, wf_strand, exec); }
+
+/* ---- the program's own mutexes ------------------------------------------------------------------------------- */
+
+/* Who knows them: set before the first strand runs, and NULL unless libweft_debug.so is loaded. */
+static wf_os_mutexes_held *os_mutexes_held;
+
+void wf_strand_look_for_debugging(void)
+{
+    *(void **)(void *)&os_mutexes_held = dlsym(RTLD_DEFAULT, WF_OS_MUTEXES_HELD);
+}
+
+WF_NOINLINE static void note_os_locks(wf_strand *s)
+{
+    const void *mutex;
+    const char *where;
+    s->os_locks = os_mutexes_held(ULONG_MAX, &mutex, &where);
+}
+
+/* The process stops here, as an operation may be under way; a panic would also leave the mutex locked for ever. */
+WF_NOINLINE static void hold_no_os_mutex(const wf_strand *s)
+{
+    const void *mutex;
+    const char *where;
+    os_mutexes_held(s->os_locks, &mutex, &where);
+    if (!mutex)
+        return;
+    fprintf(stderr, "weft: task \"%s\" (#%llu) awaits while it holds the pthread mutex %p, locked by %s\n",
+            wf_task_label(s->exec.task), (unsigned long long)s->exec.task->id, mutex, where);
+    abort();
+}
 
 /* ---- leaving and coming back --------------------------------------------------------------------------------- */
 
@@ -28,6 +62,8 @@ static wf_strand *strand_of(wf_exec *exec) { return wf_container(exec, wf_strand
  * that the strand goes on right where it awaits: see wf_switch. */
 static int leave(wf_exec *self, wf_strand_left why)
 {
+    if (wf_unlikely(os_mutexes_held != NULL))
+        hold_no_os_mutex(strand_of(self));
     return wf_ctx_switch_code(self->body->ctx, &self->worker->ctx, (void *)(intptr_t)why);
 }
 
@@ -303,6 +339,8 @@ wf_ctx *wf_strand_enter(wf_worker *w, weft_task *task)
     s->exec.worker = w;
     s->exec.timers = &w->timers;
     s->exec.budget = WF_BUDGET;
+    if (wf_unlikely(os_mutexes_held != NULL))
+        note_os_locks(s);
     wf_exec_set(&s->exec);
     return s->exec.body->ctx;
 }

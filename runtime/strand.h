@@ -21,6 +21,9 @@ void wf_strand_leave(struct wf_worker *worker, weft_task *task, wf_strand_left l
 /* Leave @exec's strand as WF_STRAND_LENDS. */
 void wf_strand_lend(wf_exec *exec);
 
+/* Once in the process, before the first strand: is libweft_debug.so here? */
+void wf_strand_look_for_debugging(void);
+
 /* For a stack overflow: does @address lie in the guard of what runs on this thread? */
 bool wf_strand_describe_overflow(const void *address, const char **name, uint64_t *id, size_t *stack_size);
 

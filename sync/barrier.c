@@ -13,16 +13,19 @@ int weft_barrier_init(weft_barrier *b, unsigned parties)
     return 0;
 }
 
-/* 1: the last one has come, and all are served; called locked, returns unlocked. */
+/* Waiters are served batch by batch: one may be in the queue still when its meeting is over, so each knows which it came to.
+ * 1: the last one has come, and all are served; called locked, returns unlocked. */
 static ssize_t arrive(weft_barrier *b, wf_waiter *w, weft_waker waker) WF_RELEASE(w->lock)
 {
     if (b->arrived_ + 1 < b->parties_) {
         b->arrived_++;
+        w->want = b->meeting_;
         wf_waiter_queue(w, waker);
         wf_spin_unlock(w->lock);
         return WEFT_PENDING;
     }
     b->arrived_ = 0;
+    b->meeting_++;
     wf_waiters_serve_all(w->lock, w->queue);
     weft_waker_drop(&waker);
     return 1;
@@ -50,8 +53,8 @@ static ssize_t barrier_cancel(void *arg)
     wf_waiter *w = arg;
     weft_barrier *b = w->object;
     wf_spin_lock(w->lock);
-    bool served = w->state >= WF_WAITER_SERVED;
-    b->arrived_ -= w->state == WF_WAITER_QUEUED;
+    bool served = w->state >= WF_WAITER_SERVED || (w->state == WF_WAITER_QUEUED && w->want != b->meeting_);
+    b->arrived_ -= w->state == WF_WAITER_QUEUED && !served;
     weft_waker waker = wf_waiter_leave(w);
     wf_spin_unlock(w->lock);
     weft_waker_drop(&waker);

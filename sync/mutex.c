@@ -69,7 +69,22 @@ static bool is_mine(const weft_mutex *m, const wf_exec *exec)
     return false;
 }
 
-static const char *name_of(const weft_mutex *m) { return m->held_.name_ ? m->held_.name_ : "?"; }
+/* @call and @why around both names. */
+WEFT_NORETURN static void refuse(const weft_mutex *m, const wf_exec *exec, const char *call, const char *why)
+{
+    const char *name = m->held_.name_ ? m->held_.name_ : "?";
+    if (!exec || !exec->task)
+        weft_panic("%s: the mutex of %s %s a thread outside of any task", call, name, why);
+    weft_panic("%s: the mutex of %s %s task \"%s\" (#%llu)", call, name, why, wf_task_label(exec->task),
+               (unsigned long long)exec->task->id);
+}
+
+void wf_mutex_must_be_mine(const weft_mutex *m, const char *call)
+{
+    const wf_exec *exec = wf_exec_current();
+    if (wf_unlikely(!exec || !is_mine(m, exec)))
+        refuse(m, exec, call, "is not held by");
+}
 
 /* ---- locking ------------------------------------------------------------------------------------------------- */
 
@@ -98,7 +113,9 @@ void weft_mutex_lock(weft_mutex *m)
         weft_panic("weft_mutex_lock(): out of memory");
     if (wf_unlikely(!try_free(m))) {
         if (is_mine(m, exec))
-            weft_panic("weft_mutex_lock(): the mutex of %s is held by the caller", name_of(m));
+            refuse(m, exec, "weft_mutex_lock()", "is held already by");
+        if (!wf_exec_can_wait(exec))
+            refuse(m, exec, "weft_mutex_lock()", "is held by another, and nothing can wait here in");
         wf_waiter w = {.lock = wf_spin_in(&m->lock_), .queue = &m->waiters_, .take = take, .object = m};
         wf_waiter_insist(&w, "weft_mutex_lock()");
     }
@@ -135,10 +152,8 @@ static void hand_over(weft_mutex *m)
 
 void weft_mutex_unlock(weft_mutex *m)
 {
-    wf_exec *exec = wf_exec_current();
     uint32_t locked = LOCKED;
-    if (wf_unlikely(!exec || !is_mine(m, exec)))
-        weft_panic("weft_mutex_unlock(): the mutex of %s is not held by the caller", name_of(m));
+    wf_mutex_must_be_mine(m, "weft_mutex_unlock()");
     forget_holder(m);
     if (!wf_cas_strong_seq(state_of(m), &locked, 0))
         hand_over(m);

@@ -113,6 +113,7 @@ int weft_cond_wait(weft_cond *c, weft_mutex *m)
 {
     if (!c || !m)
         return WEFT_EINVAL;
+    wf_mutex_must_be_mine(m, "weft_cond_wait()"); /* now: the unlock comes when the waiter is in the queue already */
     cond_op op = {.waiter = {.lock = wf_spin_in(&c->lock_), .queue = &c->waiters_, .take = take_nothing, .object = c},
                   .mutex = m};
     int err = (int)wf_await(&cond_ops, &op, WEFT_FOREVER);

@@ -57,6 +57,9 @@ void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q) WF_RELEASE(lock);
 /* Wait shielded, for what cannot fail. Where nothing can wait that is a panic, which names @what. */
 void wf_waiter_insist(wf_waiter *w, const char *what);
 
+/* A panic in @call, unless the caller holds @m: see mutex.c. */
+void wf_mutex_must_be_mine(const weft_mutex *m, const char *call);
+
 /* The byte in a public struct is a spin lock. */
 _Static_assert(sizeof(wf_spin) == 1, "one byte in public structs");
 static inline wf_spin *wf_spin_in(uint8_t *byte) { return (wf_spin *)(void *)byte; }

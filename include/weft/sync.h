@@ -136,7 +136,7 @@ WEFT_API void weft_cond_broadcast(weft_cond *c);
 /** @parties wait for each other, again and again. */
 typedef struct weft_barrier {
     uint8_t lock_, reserved_[3];
-    uint32_t parties_, arrived_, reserved2_;
+    uint32_t parties_, arrived_, meeting_;
     weft_waiters_ waiters_;
 } weft_barrier;
 
