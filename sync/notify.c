@@ -22,7 +22,7 @@ static wf_waiter wait_for(weft_notify *n)
 /* Serve the first, if there is one; called locked, returns unlocked. */
 static bool serve_first(wf_spin *lock, weft_waiters_ *q) WF_RELEASE(lock)
 {
-    wf_waiter *first = wf_waiters_first(q);
+    wf_waiter *first = wf_waiters_first_unmeant(q);
     weft_waker waker = first ? wf_waiter_serve(first, WF_WAITER_SERVED) : (weft_waker){NULL, NULL};
     wf_spin_unlock(lock);
     weft_waker_wake(&waker);
@@ -35,7 +35,7 @@ void weft_notify_one(weft_notify *n)
         return;
     wf_spin *lock = wf_spin_in(&n->lock_);
     wf_spin_lock(lock);
-    if (wf_waiters_empty(&n->waiters_))
+    if (!wf_waiters_first_unmeant(&n->waiters_))
         n->stored_ = 1;
     serve_first(lock, &n->waiters_);
 }

@@ -44,6 +44,14 @@ weft_waker wf_waiter_leave(wf_waiter *w)
     return w->state == WF_WAITER_QUEUED ? wf_waiter_serve(w, WF_WAITER_NEW) : (weft_waker){NULL, NULL};
 }
 
+wf_waiter *wf_waiters_first_unmeant(const weft_waiters_ *q)
+{
+    wf_waiter *w = q->first_;
+    while (w && w->ticket <= q->all_)
+        w = w->next;
+    return w;
+}
+
 unsigned wf_waiters_serve_until(weft_waiters_ *q, uint64_t ticket, weft_waker *wakers)
 {
     unsigned n = 0;
@@ -56,7 +64,7 @@ unsigned wf_waiters_serve_until(weft_waiters_ *q, uint64_t ticket, weft_waker *w
 void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q) WF_NO_THREAD_SAFETY
 {
     weft_waker wakers[WF_WAKE_BATCH];
-    uint64_t last = q->tickets_;
+    uint64_t last = q->all_ = q->tickets_;
     for (;;) {
         unsigned n = wf_waiters_serve_until(q, last, wakers);
         wf_spin_unlock(lock);

@@ -40,6 +40,8 @@ void wf_waiter_queue(wf_waiter *w, weft_waker waker);
 
 static inline bool wf_waiters_empty(const weft_waiters_ *q) { return q->first_ == NULL; }
 static inline wf_waiter *wf_waiters_first(const weft_waiters_ *q) { return q->first_; }
+/* The first that nobody has meant yet: one who serves all is perhaps between two batches. */
+wf_waiter *wf_waiters_first_unmeant(const weft_waiters_ *q);
 
 /* Under lock: unlink it, it has what it waits for. The waker is the caller's, to be woken after the unlock. */
 weft_waker wf_waiter_serve(wf_waiter *w, wf_waiter_state how);

@@ -11,7 +11,7 @@ WEFT_BEGIN_DECLS
 /* A queue of those who wait. Its zero is an empty one. */
 typedef struct weft_waiters_ {
     void *first_, *last_;
-    uint64_t tickets_;
+    uint64_t tickets_, all_;
 } weft_waiters_;
 
 #define WEFT_HERE_2_(file, line) file ":" #line
@@ -32,9 +32,9 @@ typedef struct weft_mutex {
     } held_;
 } weft_mutex;
 
-#define WEFT_MUTEX_INIT                                                 \
-    {                                                                   \
-        0, 0, {0, 0, 0}, {NULL, NULL, 0}, 0, { NULL, NULL, WEFT_HERE_ } \
+#define WEFT_MUTEX_INIT                                                    \
+    {                                                                      \
+        0, 0, {0, 0, 0}, {NULL, NULL, 0, 0}, 0, { NULL, NULL, WEFT_HERE_ } \
     }
 
 WEFT_API void weft_mutex_init_named(weft_mutex *m, const char *name);
@@ -56,9 +56,9 @@ typedef struct weft_rwlock {
     weft_waiters_ waiters_;
 } weft_rwlock;
 
-#define WEFT_RWLOCK_INIT                         \
-    {                                            \
-        0, {0, 0, 0}, 0, 0, 0, { NULL, NULL, 0 } \
+#define WEFT_RWLOCK_INIT                            \
+    {                                               \
+        0, {0, 0, 0}, 0, 0, 0, { NULL, NULL, 0, 0 } \
     }
 
 /** As weft_mutex_lock(): they never fail. */
@@ -77,9 +77,9 @@ typedef struct weft_semaphore {
     weft_waiters_ waiters_;
 } weft_semaphore;
 
-#define WEFT_SEMAPHORE_INIT(permits)                           \
-    {                                                          \
-        0, {0, 0, 0, 0, 0, 0, 0}, (permits), { NULL, NULL, 0 } \
+#define WEFT_SEMAPHORE_INIT(permits)                              \
+    {                                                             \
+        0, {0, 0, 0, 0, 0, 0, 0}, (permits), { NULL, NULL, 0, 0 } \
     }
 
 WEFT_API void weft_semaphore_init(weft_semaphore *s, size_t permits);
@@ -103,9 +103,9 @@ typedef struct weft_notify {
     weft_waiters_ waiters_;
 } weft_notify;
 
-#define WEFT_NOTIFY_INIT                   \
-    {                                      \
-        0, {0, 0, 0}, 0, { NULL, NULL, 0 } \
+#define WEFT_NOTIFY_INIT                      \
+    {                                         \
+        0, {0, 0, 0}, 0, { NULL, NULL, 0, 0 } \
     }
 
 WEFT_API void weft_notify_init(weft_notify *n);
@@ -121,9 +121,9 @@ typedef struct weft_cond {
     weft_waiters_ waiters_;
 } weft_cond;
 
-#define WEFT_COND_INIT                              \
-    {                                               \
-        0, {0, 0, 0, 0, 0, 0, 0}, { NULL, NULL, 0 } \
+#define WEFT_COND_INIT                                 \
+    {                                                  \
+        0, {0, 0, 0, 0, 0, 0, 0}, { NULL, NULL, 0, 0 } \
     }
 
 WEFT_API void weft_cond_init(weft_cond *c);
@@ -140,9 +140,9 @@ typedef struct weft_barrier {
     weft_waiters_ waiters_;
 } weft_barrier;
 
-#define WEFT_BARRIER_INIT(parties)                       \
-    {                                                    \
-        0, {0, 0, 0}, (parties), 0, 0, { NULL, NULL, 0 } \
+#define WEFT_BARRIER_INIT(parties)                          \
+    {                                                       \
+        0, {0, 0, 0}, (parties), 0, 0, { NULL, NULL, 0, 0 } \
     }
 
 /** Returns 0, or WEFT_EINVAL for no parties. */
@@ -157,9 +157,9 @@ typedef struct weft_once {
     weft_waiters_ waiters_;
 } weft_once;
 
-#define WEFT_ONCE_INIT                     \
-    {                                      \
-        0, 0, {0, 0, 0}, { NULL, NULL, 0 } \
+#define WEFT_ONCE_INIT                        \
+    {                                         \
+        0, 0, {0, 0, 0}, { NULL, NULL, 0, 0 } \
     }
 
 /** Call @fn(@arg) if nobody has; **awaits** whoever is at it. If @fn panics, the next tries again. Returns 0 or an interruption. */
