@@ -51,7 +51,8 @@ static void *run(void *arg)
     uv_run(&t->loop, UV_RUN_DEFAULT);
     on_bell(&t->bell); /* what was posted last */
     uv_walk(&t->loop, close_handle, &t->bell);
-    uv_run(&t->loop, UV_RUN_DEFAULT);
+    while (uv_run(&t->loop, UV_RUN_DEFAULT) != 0) /* the first may only see that it is told to stop */
+        ;
     return NULL;
 }
 

@@ -210,7 +210,7 @@ static void *run_large(void *arg)
     weft_output out;
     for (size_t i = 0; i < LARGE; i++)
         data[i] = (char)(i * 7 + i / 251);
-    weft_process_options o = {.argv = SHELL("tee /dev/stderr; exit 3"), .input = data, .input_size = LARGE};
+    weft_process_options o = {.argv = SHELL("cat; head -c 4194304 /dev/zero >&2; exit 3"), .input = data, .input_size = LARGE};
     cr_assert_eq(weft_process_run(&out, &o), 0);
     cr_assert_eq(out.status, 3);
     cr_assert_eq(out.out_size, LARGE);
