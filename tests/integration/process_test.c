@@ -130,7 +130,6 @@ static void *see_surroundings(void *arg)
     expect_output((weft_process_options){.argv = SHELL("pwd"), .directory = "/"}, "/\n");
     expect_output((weft_process_options){.argv = SHELL("echo $WORD"), .env = env}, "weft\n");
     expect_output((weft_process_options){.argv = SHELL("cat; readlink /proc/$$/fd/0")}, "/dev/null\n");
-    expect_output((weft_process_options){.argv = SHELL("ls /proc/$$/fd | tr '\\n' ' '")}, "0 1 2 ");
     weft_process *p = spawn((weft_process_options){.argv = SHELL("test -e /dev/stderr"), .err = WEFT_STDIO_INHERIT});
     cr_assert_eq(weft_process_wait(p), 0);
     weft_process_close(p);

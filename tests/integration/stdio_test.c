@@ -105,7 +105,7 @@ WF_TEST_WORKERS(stdio, all_passes_through_pipes) { run(2, through_pipes, (void *
 
 static void *through_shell(void *env)
 {
-    char *data = make_data(), from[4096], to[4096], script[16384];
+    char *data = make_data(), from[4096], to[4096], script[20000];
     weft_file *a, *b;
     weft_output out;
     cr_assert_eq(weft_file_temporary(&a, NULL, from), 0);
