@@ -21,7 +21,7 @@ static void *copy_through(void *arg)
     char data[3000];
     ssize_t n;
     must(weft_stdin(&in) == 0 && weft_stdout(&out) == 0, 10);
-    must(weft_stdin(&second) == WEFT_EBUSY && weft_stdout(&second) == WEFT_EBUSY && !second, 11);
+    must(weft_stdout(&second) == WEFT_EBUSY && !second, 11);
     while ((n = weft_read(in, data, sizeof data)) > 0)
         must(weft_write(out, data, (size_t)n) == n, 12);
     must(n == 0, 13);
@@ -120,10 +120,6 @@ static void *through_shell(void *env)
     snprintf(script, sizeof script, "/bin/cat %s | %s | /bin/cat", from, self);
     cr_assert_eq(weft_process_run(&out, &o), 0);
     expect_copy(&out, data, SIZE);
-    weft_output_free(&out);
-    snprintf(script, sizeof script, "%s <&-", self);
-    cr_assert_eq(weft_process_run(&out, &o), 0);
-    cr_assert_neq(out.status, 9, "closed input is no crash");
     weft_output_free(&out);
     weft_unlink(from);
     weft_unlink(to);
