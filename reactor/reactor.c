@@ -74,9 +74,24 @@ bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room) { return turn(r,
 
 bool wf_reactor_turn_all(wf_reactor *r, int64_t now, unsigned room) { return turn(r, now, room, true); }
 
-void wf_reactor_hand_out(wf_reactor *r)
+/* Timers and prepare callbacks of others run before the wait, and it would not end for what they woke. */
+static void on_last_look(uv_prepare_t *last_look)
+{
+    wf_reactor *r = wf_container(last_look, wf_reactor, last_look);
+    if (wf_reactor_is_parked(r) && r->has_work(r->user))
+        uv_stop(last_look->loop);
+}
+
+/* The prepare handle is the first that is started after the backend's, so it runs after those of the users: libuv starts at the newest. */
+void wf_reactor_hand_out(wf_reactor *r, bool (*has_work)(void *user), void *user)
 {
     wf_spin_lock(&r->held); /* waits for a rescuer in the midst of a turn */
+    if (!r->handed_out) {
+        r->has_work = has_work;
+        r->user = user;
+        uv_prepare_init(&r->loop, &r->last_look); /* cannot fail, nor can this: */
+        uv_prepare_start(&r->last_look, on_last_look);
+    }
     r->handed_out = true;
     r->owner = pthread_self();
     wf_spin_unlock(&r->held);

@@ -21,14 +21,17 @@ enum {
 };
 
 typedef struct wf_reactor {
-    wf_spin held;        /* around turns and libuv calls; never while a task is polled */
-    wf_a32 parked;       /* WF_PARKED: its owner sleeps in it, or is about to; who changes that rings */
-    bool handed_out;     /* held: its loop is used by its worker's tasks: nobody else touches that */
-    pthread_t owner;     /* held: … and this is its thread */
-    wf_ai64 last_turn;   /* wf_now() of the last turn, by whoever */
-    wf_a64 events;       /* delivered so far; written while held */
-    uv_loop_t loop;      /* held */
-    uv_timer_t alarm;    /* held: bounds a park */
+    wf_spin held;                 /* around turns and libuv calls; never while a task is polled */
+    wf_a32 parked;                /* WF_PARKED: its owner sleeps in it, or is about to; who changes that rings */
+    bool handed_out;              /* held: its loop is used by its worker's tasks: nobody else touches that */
+    pthread_t owner;              /* held: … and this is its thread */
+    wf_ai64 last_turn;            /* wf_now() of the last turn, by whoever */
+    wf_a64 events;                /* delivered so far; written while held */
+    uv_loop_t loop;               /* held */
+    uv_timer_t alarm;             /* held: bounds a park */
+    uv_prepare_t last_look;       /* held: once handed out */
+    bool (*has_work)(void *user); /* held: … asks its owner before each wait */
+    void *user;
     int64_t loop_turned; /* held: wf_now() when libuv itself last had a turn */
     unsigned room;       /* held: how many events may still be fetched in this turn */
     int set;             /* the backend's descriptor, or -1 */
@@ -50,8 +53,9 @@ bool wf_reactor_turn(wf_reactor *r, int64_t now, unsigned room);
 /* Hold it, if that is to be had at once, in order to use its loop. */
 bool wf_reactor_try(wf_reactor *r);
 
-/* Its owner: from now on nobody else touches the loop. */
-void wf_reactor_hand_out(wf_reactor *r);
+/* Its owner: from now on nobody else touches the loop. Foreign callbacks may wake before a park waits: then @has_work(@user) says so,
+ * and it does not. */
+void wf_reactor_hand_out(wf_reactor *r, bool (*has_work)(void *user), void *user);
 
 /* The same, and libuv has its turn in any case. */
 bool wf_reactor_turn_all(wf_reactor *r, int64_t now, unsigned room);

@@ -5,6 +5,12 @@
 
 /* ---- the loop ------------------------------------------------------------------------------------------------ */
 
+static bool has_work(void *worker)
+{
+    wf_worker *w = worker;
+    return w->pinned_first || wf_ring_len(&w->woken) > 0 || wf_deque_len(&w->fresh) > 0;
+}
+
 /* In a callback of the loop the worker's own execution is current, and no task; and whoever turns it holds it. */
 uv_loop_t *weft_uv_loop(void)
 {
@@ -12,7 +18,7 @@ uv_loop_t *weft_uv_loop(void)
     wf_reactor *r = exec && exec->worker ? &exec->worker->reactor : NULL;
     bool pinned = r && exec->task && exec->task->flags & WF_TASK_PINNED;
     if (pinned)
-        wf_reactor_hand_out(r);
+        wf_reactor_hand_out(r, has_work, exec->worker);
     return pinned || (r && !exec->task && r->handed_out) ? &r->loop : NULL;
 }
 

@@ -34,14 +34,25 @@ static void close_handle(uv_handle_t *handle, void *bell)
         ((wf_loop_resident *)handle->data)->evict(handle->data);
 }
 
+/* libuv learns of the end of processes by this signal, and every other thread may have it blocked: workers do. */
+static void unblock_sigchld(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void *run(void *arg)
 {
     loop_thread *t = arg;
     pthread_setname_np(pthread_self(), "weft/system");
+    unblock_sigchld();
     uv_run(&t->loop, UV_RUN_DEFAULT);
     on_bell(&t->bell); /* what was posted last */
     uv_walk(&t->loop, close_handle, &t->bell);
-    uv_run(&t->loop, UV_RUN_DEFAULT);
+    while (uv_run(&t->loop, UV_RUN_DEFAULT) != 0) /* the first may only see that it is told to stop */
+        ;
     return NULL;
 }
 

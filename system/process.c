@@ -64,12 +64,12 @@ static void ended(uv_process_t *handle, int64_t status, int signal)
     uv_close((uv_handle_t *)handle, on_closed);
 }
 
-/* Not to outlive the runtime unless it was meant to. */
+/* Not to outlive the runtime unless it was meant to. What is killed is reaped, too: ended() closes the handle. */
 static void evict(wf_loop_resident *resident)
 {
     weft_process *p = wf_container(resident, weft_process, resident);
-    if (p->state == RUNNING && !p->leave_running)
-        uv_process_kill(&p->handle, SIGKILL);
+    if (p->state == RUNNING && !p->leave_running && uv_process_kill(&p->handle, SIGKILL) == 0)
+        return;
     uv_close((uv_handle_t *)&p->handle, on_closed);
 }
 
