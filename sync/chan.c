@@ -532,15 +532,25 @@ void weft_chan_close(weft_chan *ch)
     }
 }
 
+/* One section: once the receiver is woken it may free the channel. Whoever else waits to receive it is told there, too. */
 int wf_chan_send_last(weft_chan *ch, const void *item)
 {
-    weft_waker other = {NULL, NULL};
+    enum { BATCH = 16 };
+    weft_waker wakers[BATCH] = {{NULL, NULL}};
+    unsigned n = 1;
     wf_spin_lock(&ch->lock);
-    int result = send_locked(ch, item, NULL, &other);
-    ch->closed = ch->closed || result == 0;
-    unlock_and_wake(ch, &other);
-    if (result == 0)
-        weft_chan_close(ch); /* for others that wait to receive it */
+    int result = send_locked(ch, item, NULL, &wakers[0]);
+    if (result == 0) {
+        ch->closed = true;
+        if (ch->len == 0)
+            n += close_some(&ch->receivers, wakers + 1, BATCH - 1);
+    }
+    bool more = result == 0 && ch->len == 0 && !wf_list_empty(&ch->receivers);
+    wf_spin_unlock(&ch->lock);
+    for (unsigned i = 0; i < n; i++)
+        weft_waker_wake(&wakers[i]);
+    if (more)
+        weft_chan_close(ch);
     return result;
 }
 

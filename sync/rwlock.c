@@ -40,10 +40,12 @@ static void settle(weft_rwlock *l) WF_RELEASE(lock_of(l)) WF_NO_THREAD_SAFETY
             enter(l, w->want);
             wakers[n++] = wf_waiter_serve(w, WF_WAITER_SERVED);
         }
+        w = wf_waiters_first(&l->waiters_);
+        bool more = w && admits(l, w->want);
         wf_spin_unlock(lock_of(l));
         for (unsigned i = 0; i < n; i++)
             weft_waker_wake(&wakers[i]);
-        if (n < WF_WAKE_BATCH)
+        if (!more)
             return;
         wf_spin_lock(lock_of(l));
     }

@@ -31,10 +31,12 @@ static void settle(weft_semaphore *s) WF_RELEASE(lock_of(s)) WF_NO_THREAD_SAFETY
             s->permits_ -= w->want;
             wakers[n++] = wf_waiter_serve(w, WF_WAITER_SERVED);
         }
+        w = wf_waiters_first(&s->waiters_);
+        bool more = w && w->want <= s->permits_;
         wf_spin_unlock(lock_of(s));
         for (unsigned i = 0; i < n; i++)
             weft_waker_wake(&wakers[i]);
-        if (n < WF_WAKE_BATCH)
+        if (!more)
             return;
         wf_spin_lock(lock_of(s));
     }

@@ -67,10 +67,12 @@ void wf_waiters_serve_all(wf_spin *lock, weft_waiters_ *q) WF_NO_THREAD_SAFETY
     uint64_t last = q->all_ = q->tickets_;
     for (;;) {
         unsigned n = wf_waiters_serve_until(q, last, wakers);
+        wf_waiter *next = q->first_;
+        bool more = next && next->ticket <= last; /* else the object may go with the last that is woken */
         wf_spin_unlock(lock);
         for (unsigned i = 0; i < n; i++)
             weft_waker_wake(&wakers[i]);
-        if (n < WF_WAKE_BATCH)
+        if (!more)
             return;
         wf_spin_lock(lock);
     }

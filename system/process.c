@@ -26,7 +26,7 @@ struct weft_process {
     uv_stdio_container_t stdio[3];
     weft_runtime *rt;
     wf_a32 holders;
-    wf_a32 signal; /* to be sent; 0: none. Posting the call again while this is not 0 would be too much */
+    wf_a64 signals; /* to be sent, bit n - 1: number n. Whoever finds none posts the call, and it is not posted again before it took them */
     bool leave_running;
     weft_stream *streams[3]; /* the handle's: our ends of the pipes, until they are taken */
     wf_spin lock;
@@ -95,10 +95,10 @@ static void start(wf_loop_call *call, uv_loop_t *loop)
 static void send_signal(wf_loop_call *call, uv_loop_t *loop)
 {
     weft_process *p = wf_container(call, weft_process, kill);
-    int signal = (int)wf_swap_acqrel(&p->signal, 0);
     (void)loop;
-    if (p->state == RUNNING)
-        uv_process_kill(&p->handle, signal);
+    for (uint64_t set = wf_swap_acqrel(&p->signals, 0); set; set &= set - 1)
+        if (p->state == RUNNING)
+            uv_process_kill(&p->handle, __builtin_ctzll(set) + 1);
     let_go(p);
 }
 
@@ -321,19 +321,19 @@ static bool has_ended(weft_process *p)
 
 int weft_process_kill(weft_process *p, int signal)
 {
-    uint32_t none = 0;
     if (!p || signal < 1 || signal > 64)
         return WEFT_EINVAL;
     if (has_ended(p))
         return -ESRCH;
-    while (!wf_cas_strong_seq(&p->signal, &none, (uint32_t)signal)) { /* another's is on its way */
-        none = 0;
-        sched_yield();
-    }
+    uint64_t bit = UINT64_C(1) << (signal - 1);
+    if (wf_or_acqrel(&p->signals, bit) != 0)
+        return 0; /* goes with those on their way */
     wf_add_rlx(&p->holders, 1);
     int err = wf_loop_thread_post(p->rt, &p->kill);
-    if (err < 0)
+    if (err < 0) {
+        wf_swap_acqrel(&p->signals, 0);
         let_go(p);
+    }
     return err;
 }
 

@@ -34,23 +34,30 @@ static wf_a32 busy[2]; /* of the process: it has one standard input, and one out
 
 /* ---- on the thread ------------------------------------------------------------------------------------------- */
 
-/* Until @fd has @events; false: told to stop, or the peer (if @fd is not the socket) has gone. */
-static bool await_fd(const pump *p, int fd, short events, int timeout)
+/* What there is on @fd (of @events, or an end), and whether it is time to go. */
+typedef struct sight {
+    bool ready, told, left; /* told: the runtime ends. left: the stream was closed */
+} sight;
+
+static sight look(const pump *p, int fd, short events, int timeout)
 {
-    struct pollfd fds[3] = {{.fd = fd, .events = events},
-                            {.fd = p->stop, .events = POLLIN},
-                            {.fd = fd == p->socket ? -1 : p->socket, .events = 0}};
+    bool both = fd != p->socket && events != POLLOUT; /* what is to be written is written, also after the stream was closed */
+    struct pollfd fds[3] = {
+        {.fd = fd, .events = events}, {.fd = p->stop, .events = POLLIN}, {.fd = both ? p->socket : -1, .events = 0}};
     while (poll(fds, 3, timeout) < 0)
         if (errno != EINTR)
-            return false;
-    return fds[0].revents != 0 && (events == POLLOUT || (!fds[1].revents && !fds[2].revents));
+            return (sight){.told = true, .left = true};
+    return (sight){.ready = fds[0].revents != 0, .told = fds[1].revents != 0, .left = fds[2].revents != 0};
 }
 
-static bool write_all(const pump *p, int fd, const char *data, size_t size, bool to_socket)
+/* A blocking descriptor takes this much without blocking when it says that it takes anything (PIPE_BUF). */
+enum { PIECE = 4096 };
+
+static bool send_all(const pump *p, const char *data, size_t size)
 {
     while (size > 0) {
-        ssize_t n = to_socket ? send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) : write(fd, data, size);
-        if (n < 0 && errno == EAGAIN && await_fd(p, fd, POLLOUT, to_socket ? -1 : LAST_WORDS_MS))
+        ssize_t n = send(p->socket, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN && !look(p, p->socket, POLLOUT, -1).told)
             continue;
         if (n < 0 && errno != EINTR)
             return false;
@@ -60,32 +67,73 @@ static bool write_all(const pump *p, int fd, const char *data, size_t size, bool
     return true;
 }
 
+static bool look_once(int fd)
+{
+    struct pollfd one = {.fd = fd, .events = POLLOUT};
+    return poll(&one, 1, LAST_WORDS_MS) > 0;
+}
+
+/* However slow it is. Only when the runtime ends there is a limit to patience. */
+static bool write_all(const pump *p, const char *data, size_t size)
+{
+    while (size > 0) {
+        sight s = look(p, STDOUT_FILENO, POLLOUT, -1);
+        if (!s.ready && s.told && !look_once(STDOUT_FILENO))
+            return false;
+        if (!s.ready && !s.told)
+            continue;
+        ssize_t n = write(STDOUT_FILENO, data, size);
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return false;
+        data += n > 0 ? n : 0;
+        size -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+/* The stream may be open for long after there is nothing more to read. */
+static void await_close(const pump *p)
+{
+    for (;;) {
+        sight s = look(p, -1, 0, -1);
+        if (s.told || s.left)
+            return;
+    }
+}
+
 static void pump_input(pump *p)
 {
-    char data[4096];
-    while (await_fd(p, STDIN_FILENO, POLLIN, -1)) {
+    char data[PIECE];
+    for (;;) {
+        sight s = look(p, STDIN_FILENO, POLLIN, -1);
+        if (s.told || s.left)
+            return;
         ssize_t n = read(STDIN_FILENO, data, sizeof data);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
-        if (n <= 0 || !write_all(p, p->socket, data, (size_t)n, true))
+        if (n <= 0 || !send_all(p, data, (size_t)n))
             break;
     }
     shutdown(p->socket, SHUT_WR);
+    await_close(p);
 }
 
-/* Told to stop, it writes what is there already. */
+/* Told to stop, it writes what is there already. Without a reader the stream's writers are told, too. */
 static void pump_output(pump *p)
 {
-    char data[4096];
+    char data[PIECE];
     for (;;) {
-        await_fd(p, p->socket, POLLIN, -1);
+        look(p, p->socket, POLLIN, -1);
         ssize_t n = recv(p->socket, data, sizeof data, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0 || !write_all(p, STDOUT_FILENO, data, (size_t)n, false))
+        if (n <= 0)
+            return;
+        if (!write_all(p, data, (size_t)n))
             break;
     }
-    shutdown(p->socket, SHUT_RD);
+    close(p->socket);
+    p->socket = -1;
 }
 
 static void *run(void *arg)
@@ -108,7 +156,8 @@ static void end(pump *p)
     uint64_t one = 1;
     if (write(p->stop, &one, sizeof one) == sizeof one)
         pthread_join(p->thread, NULL);
-    close(p->socket);
+    if (p->socket >= 0)
+        close(p->socket);
     close(p->stop);
     free(p);
 }

@@ -54,7 +54,7 @@ WEFT_API int weft_group_next(weft_group *group, void **result);
 /**
  * **awaits** until no child runs. Results stay for weft_group_next().
  * Returns: what the first child that failed failed with (a code, or WEFT_EPANIC); else WEFT_EABORTED if one was aborted; else 0; or an
- *          interruption. Cancel-safe.
+ *          interruption; WEFT_EDEADLK: from a child of it; WEFT_EINVAL. Cancel-safe.
  */
 WEFT_API int weft_group_wait(weft_group *group);
 

@@ -96,9 +96,9 @@ WEFT_API int weft_process_id(weft_process *process);
 /** **awaits** its end; again as often as you like, any number of tasks. Returns its exit status, or 256 + the signal that killed it; an
  *  interruption. Cancel-safe. */
 WEFT_API int weft_process_wait(weft_process *process);
-/** Send it a signal. Returns 0, or the system's code (it has ended: -ESRCH). Never waits. */
+/** Have a signal sent to it. Returns 0, -ESRCH (it has ended), WEFT_EINVAL, WEFT_ENOMEM. Never waits. Of several at once each number goes once. */
 WEFT_API int weft_process_kill(weft_process *process, int signal);
-/** Kill it (SIGKILL) if it runs, unless it was to be left running; **await** its end, also when the caller is cancelled; free. NULL: nothing. */
+/** Kill it (SIGKILL) if it runs, unless it was to be left running; **await** its end, also when the caller is cancelled; free. NULL: nothing. Before the runtime ends. */
 WEFT_API void weft_process_close(weft_process *process);
 
 typedef struct weft_output {
@@ -117,7 +117,8 @@ static inline int weft_process_run(weft_output *output, const weft_process_optio
 WEFT_API void weft_output_free(weft_output *output);
 
 /** This process's standard input and output as streams, whatever they are (terminal, pipe, file). Closing one does not close the
- *  descriptor; what was written is written out first. One of each at a time: WEFT_EBUSY. */
+ *  descriptor; what was written is written out first (when the runtime ends: for two seconds), while some of the input may have been read
+ *  ahead. One of each at a time: WEFT_EBUSY, also for the moment that closing takes. */
 WEFT_API int weft_stdin(weft_stream **s);
 WEFT_API int weft_stdout(weft_stream **s);
 

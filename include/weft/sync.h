@@ -20,7 +20,7 @@ typedef struct weft_waiters_ {
 
 /* ---- mutual exclusion ----------------------------------------------------------------------------------------- */
 
-/** Held across awaits, by a task or an ordinary thread; not recursive. A task that panics while it holds one stops the process, naming both. */
+/** Held across awaits, by a task or an ordinary thread; not recursive. A strand that panics or ends while it holds one stops the process, naming both. */
 typedef struct weft_mutex {
     uint32_t state_;
     uint8_t lock_, reserved_[3];
@@ -43,7 +43,7 @@ WEFT_API void weft_mutex_init_named(weft_mutex *m, const char *name);
 /** **awaits** the lock, shielded: it never fails. Locking what one holds, and having to wait where nothing can wait (a stackless poll, a
  *  callback), is a panic. */
 WEFT_API void weft_mutex_lock(weft_mutex *m);
-/** 0 or WEFT_EBUSY. Any context. */
+/** 0 or WEFT_EBUSY (or WEFT_ENOMEM: a thread's first call). Any context. */
 WEFT_API WEFT_MUST_USE int weft_mutex_try_lock(weft_mutex *m);
 /** By its holder: another's unlock is a panic that names both. Hands over to the first that waits. Never waits. */
 WEFT_API void weft_mutex_unlock(weft_mutex *m);

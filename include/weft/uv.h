@@ -1,4 +1,4 @@
-/* weft/uv.h - the bridge to libraries that are built on libuv. */
+/* weft/uv.h - the bridge to libraries that are built on libuv. <uv.h> itself needs -D_GNU_SOURCE (or -std=gnu11). */
 #ifndef WEFT_UV_H
 #define WEFT_UV_H
 
