@@ -25,6 +25,7 @@ typedef struct wf_body {
     struct wf_stack *stack;  /* the pooled stack that it runs on; NULL for loops and threads, which cannot defer */
     struct weft_coro *coro;  /* the coroutine that it is, or NULL */
     struct wf_defer *defers; /* newest first */
+    bool ends;               /* without a stack of the pool's, but it ends with a function, too: a blocking job's */
     uint32_t shields;        /* weft_shield_enter()s that it has not left */
     wf_spin lock;
     bool forgot;                     /* a scope whose frame is gone was found in it: it will end in a panic */
@@ -106,6 +107,9 @@ int wf_await_entry(wf_exec **exec);
 
 /* Call @fn(@value), a user's drop or release, with waiting forbidden. NULL @fn: nothing. */
 void wf_call_back(void (*fn)(void *), void *value);
+
+/* Take back the newest weft_defer(@fn, @arg), also from under others. */
+void wf_defer_remove(void (*fn)(void *), void *arg);
 
 /* Remember what weft_error_detail() says, and return @code. */
 int wf_fail_detail(int code, const char *fmt, ...) WEFT_PRINTF(2, 3);

@@ -6,6 +6,7 @@
 #include <base/failure.h>
 #include <base/scope.h>
 #include <runtime/runtime.h>
+#include <runtime/strand.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -65,6 +66,9 @@ static bool close_body(duty *d)
 {
     bool clean = !d->body.scopes;
     wf_scopes_detach(&d->body);
+    wf_defers_run(&d->body);
+    clean = clean && !d->body.scopes;
+    wf_scopes_detach(&d->body);
     if (d->closes)
         wf_dependents_close(&d->body);
     wf_dependents_forget(&d->body);
@@ -77,6 +81,7 @@ WEFT_NORETURN static void panic(wf_exec *self, const char *text)
     duty *d = duty_of(self);
     if (!d->text[0])
         snprintf(d->text, sizeof d->text, "%s", text);
+    wf_body_holds_no_mutex(&d->body, self->task, "panicked");
     d->body.shields = 0;
     d->closes = true;
     close_body(d);
@@ -101,7 +106,7 @@ static int begin(duty *d, weft_task *task)
                         .rt = task->rt,
                         .wake_by = WEFT_FOREVER,
                         .budget = WF_BUDGET};
-    d->body = (wf_body){0};
+    d->body = (wf_body){.ends = true};
     d->text[0] = 0;
     wf_exec_set(&d->exec);
     return 0;
@@ -112,6 +117,7 @@ static void call(duty *d, weft_fn fn, void *arg, void **result)
     *result = fn(arg);
     if (!close_body(d))
         panic(&d->exec, "it ended with a scope that it had not left");
+    wf_body_holds_no_mutex(&d->body, d->exec.task, "ended a blocking job");
 }
 
 /* Returns 0, WEFT_EFAILED with the code in *@value, or WEFT_EPANIC with what was returned before, or NULL. */

@@ -90,6 +90,7 @@ static void entry(void *arg)
     void *result = c->fn(c->arg);
     if (wf_unlikely(!close_body(c)))
         wf_coro_panic(c, "it ended with a scope that it had not left");
+    wf_body_holds_no_mutex(&c->body, c->exec->task, "had a coroutine that ended");
     end(c, 0, result);
 }
 
@@ -169,6 +170,7 @@ void *weft_coro_yield(void *out)
         return NULL;
     if (wf_unlikely(c->stopping)) { /* it was told to return and yields instead: this is where it ends */
         close_body(c);
+        wf_body_holds_no_mutex(&c->body, c->exec->task, "had a coroutine that ended");
         end(c, 0, NULL);
     }
     if (c->out)

@@ -50,11 +50,11 @@ int weft_is_cancelled(void)
     return wf_meet(exec, exec->ops->interruption(exec)) < 0 || (exec->ops->aborted && exec->ops->aborted(exec));
 }
 
-/* The body that runs, if it is one that can hold deferred calls. */
+/* The body that runs, if it is one that can hold deferred calls: one that ends with its function. */
 static wf_body *own_body(void)
 {
     wf_exec *exec = user_code();
-    return exec && exec->body && exec->body->stack ? exec->body : NULL;
+    return exec && exec->body && (exec->body->stack || exec->body->ends) ? exec->body : NULL;
 }
 
 /* The body that runs, if it is one that can be interrupted, and so be shielded. */
@@ -123,6 +123,19 @@ int weft_defer_pop(int run)
         return WEFT_EINVAL;
     pop(body, run != 0);
     return 0;
+}
+
+void wf_defer_remove(void (*fn)(void *), void *arg)
+{
+    wf_body *body = own_body();
+    for (struct wf_defer **link = body ? &body->defers : NULL; link && *link; link = &(*link)->next) {
+        struct wf_defer *d = *link;
+        if (d->fn != fn || d->arg != arg)
+            continue;
+        *link = d->next;
+        free(d);
+        return;
+    }
 }
 
 void wf_defers_run(wf_body *body)

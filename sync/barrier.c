@@ -98,7 +98,7 @@ static void settle(weft_once *o, uint32_t state)
 
 static void has_panicked(void *once) { settle(once, NOT_YET); }
 
-/* Where nothing can be deferred nothing can panic either, without ending the process. */
+/* Where nothing can be deferred a panic ends the process. */
 static int call(weft_once *o, void (*fn)(void *), void *arg)
 {
     int err = weft_defer(has_panicked, o);
@@ -108,7 +108,7 @@ static int call(weft_once *o, void (*fn)(void *), void *arg)
     }
     fn(arg);
     if (err == 0)
-        weft_defer_pop(0);
+        wf_defer_remove(has_panicked, o);
     settle(o, DONE);
     return 0;
 }

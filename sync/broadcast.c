@@ -126,11 +126,10 @@ static int take_locked(weft_subscription *sub, void *item, uint64_t *missed)
     return 0;
 }
 
-int weft_subscription_try_recv(weft_subscription *sub, void *item, uint64_t *missed)
+/* By whoever has it claimed. */
+static int take(weft_subscription *sub, void *item, uint64_t *missed)
 {
     uint64_t unwanted;
-    if (!sub || !item)
-        return WEFT_EINVAL;
     wf_spin_lock(&sub->from->lock);
     int result = take_locked(sub, item, missed ? missed : &unwanted);
     wf_spin_unlock(&sub->from->lock);
@@ -175,8 +174,21 @@ int weft_subscription_recv(weft_subscription *sub, void *item, uint64_t *missed)
         return WEFT_EBUSY;
     wf_waiter w = wait_for(sub);
     int err = (int)wf_await(&wf_waiter_ops, &w, WEFT_FOREVER);
+    if (err == 0)
+        err = take(sub, item, missed);
     release(sub);
-    return err < 0 ? err : weft_subscription_try_recv(sub, item, missed);
+    return err;
+}
+
+int weft_subscription_try_recv(weft_subscription *sub, void *item, uint64_t *missed)
+{
+    if (!sub || !item)
+        return WEFT_EINVAL;
+    if (!claim(sub))
+        return WEFT_EBUSY;
+    int result = take(sub, item, missed);
+    release(sub);
+    return result;
 }
 
 typedef struct case_state {
@@ -201,7 +213,7 @@ static ssize_t poll_case(weft_case *c, weft_context *cx)
     ssize_t err = wf_waiter_poll(&state->waiter, cx);
     if (err < 0)
         return err;
-    int result = weft_subscription_try_recv(sub, c->value_, &missed);
+    int result = take(sub, c->value_, &missed);
     return result < 0 ? result : (ssize_t)WF_MIN(missed, INT_MAX);
 }
 

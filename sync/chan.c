@@ -439,6 +439,7 @@ static weft_poll poll_op(weft_context *cx, weft_op *op, weft_chan *ch, bool send
     int result = (int)wf_chan_poll(own, cx);
     if (result == WEFT_PENDING)
         return result;
+    wf_chan_cancel(own); /* it may have failed while it was in the queue */
     wf_chan_end(own, result);
     op->ops_ = NULL;
     return result;

@@ -117,7 +117,10 @@ weft_poll weft_poll_semaphore_acquire(weft_context *cx, weft_op *op, weft_semaph
         op->ops_ = &acquire_op_ops;
     }
     int result = (int)wf_waiter_poll(w, cx);
-    if (result != WEFT_PENDING)
-        op->ops_ = NULL;
+    if (result == WEFT_PENDING)
+        return result;
+    if (result < 0)
+        leave_op(op); /* it failed, perhaps while it was in the queue */
+    op->ops_ = NULL;
     return result;
 }

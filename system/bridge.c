@@ -111,10 +111,18 @@ static ssize_t poll_case(weft_case *c, weft_context *cx)
 {
     completion_op *op = WF_CASE_STATE(c, completion_op);
     op->completion = c->object_;
-    ssize_t err = completion_poll(op, cx);
-    return err < 0 ? err : op->completion->status_;
+    return completion_poll(op, cx);
 }
 
-static void leave_case(weft_case *c) { completion_cancel(WF_CASE_STATE(c, completion_op)); }
+/* Its status may be any number, WEFT_PENDING's too: so it becomes the case's only here. */
+static void leave_case(weft_case *c)
+{
+    completion_op *op = WF_CASE_STATE(c, completion_op);
+    completion_cancel(op);
+    wf_spin_lock(lock_of(op->completion));
+    if (op->completion->done_ && c->status == 0)
+        c->status = op->completion->status_;
+    wf_spin_unlock(lock_of(op->completion));
+}
 
 const struct weft_case_ops weft_case_completion_ = {.poll = poll_case, .leave = leave_case};

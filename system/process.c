@@ -28,6 +28,7 @@ struct weft_process {
     wf_a32 holders;
     wf_a64 signals; /* to be sent, bit n - 1: number n. Whoever finds none posts the call, and it is not posted again before it took them */
     bool leave_running;
+    bool piped[3];           /* stdio's descriptor is the child's end of a pair */
     weft_stream *streams[3]; /* the handle's: our ends of the pipes, until they are taken */
     wf_spin lock;
     int state;  /* under lock, and so below */
@@ -76,7 +77,7 @@ static void evict(wf_loop_resident *resident)
 static void close_child_ends(weft_process *p)
 {
     for (int i = 0; i < 3; i++)
-        if (p->stdio[i].flags == UV_INHERIT_FD && p->stdio[i].data.fd > 2)
+        if (p->piped[i])
             close(p->stdio[i].data.fd);
 }
 
@@ -118,6 +119,7 @@ static int make_pipe(weft_process *p, wf_sources *all, int which)
         return WEFT_ENOMEM;
     }
     p->streams[which] = s;
+    p->piped[which] = true;
     p->stdio[which] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = ends[1]};
     return 0;
 }
@@ -200,6 +202,7 @@ static ssize_t state_cancel(void *arg)
 
 static const wf_op_ops state_ops = {.poll = state_poll, .cancel = state_cancel};
 
+/* Asked for an interruption before the clock is held: that may be a panic. */
 static ssize_t await_until_interrupted(const wf_op_ops *ops, void *op) { return wf_await(ops, op, WEFT_FOREVER); }
 
 /* What goes on elsewhere is waited for in real time. */
@@ -220,11 +223,22 @@ static int exit_status(weft_process *p)
     return status;
 }
 
+static bool has_ended(weft_process *p)
+{
+    wf_spin_lock(&p->lock);
+    bool ended = p->state == ENDED;
+    wf_spin_unlock(&p->lock);
+    return ended;
+}
+
 int weft_process_wait(weft_process *p)
 {
     if (!p)
         return WEFT_EINVAL;
-    int err = await_state(p, ENDED, await_until_interrupted);
+    wf_exec *exec;
+    int err = has_ended(p) ? 0 : wf_await_entry(&exec);
+    if (err == 0 && !has_ended(p))
+        err = await_state(p, ENDED, await_until_interrupted);
     return err < 0 ? err : exit_status(p);
 }
 
@@ -232,14 +246,22 @@ WF_CASE_FITS(wf_waiter);
 
 static ssize_t poll_case(weft_case *c, weft_context *cx)
 {
+    weft_process *p = c->object_;
     wf_waiter *w = WF_CASE_STATE(c, wf_waiter);
-    if (!w->object)
-        *w = wait_for(c->object_, ENDED);
+    if (!w->object) {
+        *w = wait_for(p, ENDED);
+        wf_paused_clock_hold(p->rt);
+    }
     ssize_t err = state_poll(w, cx);
-    return err < 0 ? err : exit_status(c->object_);
+    return err < 0 ? err : exit_status(p);
 }
 
-static void leave_case(weft_case *c) { wf_waiter_cancel(WF_CASE_STATE(c, wf_waiter)); }
+static void leave_case(weft_case *c)
+{
+    weft_process *p = c->object_;
+    wf_waiter_cancel(WF_CASE_STATE(c, wf_waiter));
+    wf_paused_clock_release(p->rt);
+}
 
 const struct weft_case_ops weft_case_exited_ = {.poll = poll_case, .leave = leave_case};
 
@@ -310,14 +332,6 @@ weft_stream *weft_process_stdout(weft_process *p) { return take_stream(p, 1); }
 weft_stream *weft_process_stderr(weft_process *p) { return take_stream(p, 2); }
 
 int weft_process_id(weft_process *p) { return p ? p->pid : 0; }
-
-static bool has_ended(weft_process *p)
-{
-    wf_spin_lock(&p->lock);
-    bool ended = p->state == ENDED;
-    wf_spin_unlock(&p->lock);
-    return ended;
-}
 
 int weft_process_kill(weft_process *p, int signal)
 {
