@@ -340,3 +340,7 @@ void wf_dependents_close(wf_body *body)
     for (wf_dependent *d; body->shared && (d = take_newest(body));)
         d->close(d);
 }
+
+void wf_scopes_fork_lock(void) WF_NO_THREAD_SAFETY { wf_spin_lock(&threads_lock); }
+
+void wf_scopes_fork_unlock(void) WF_NO_THREAD_SAFETY { wf_spin_unlock(&threads_lock); }

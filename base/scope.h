@@ -68,4 +68,8 @@ void wf_dependents_forget(wf_body *body);
 /* The body's code has ended: close them all. */
 void wf_dependents_close(wf_body *body);
 
+/* Around fork(): nobody is in the midst of changing what the child gets a copy of. */
+void wf_scopes_fork_lock(void);
+void wf_scopes_fork_unlock(void);
+
 #endif

@@ -1,6 +1,7 @@
 /* runtime.c - starting a runtime, and the doors into it. Stopping is shutdown.c. */
 #include <base/clock.h>
 #include <base/cpus.h>
+#include <base/scope.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
 #include <runtime/taker.h>
@@ -37,7 +38,28 @@ static void forbid_awaits(void)
     exec->ops = &dead;
 }
 
-/* A child has the memory of the runtimes but none of their threads: they are dead there. */
+/* A child may start a runtime of its own, so what belongs to the process must not be locked there by a thread that it has not. */
+static void before_fork(void) WF_NO_THREAD_SAFETY
+{
+    wf_mutex_lock(&all_lock);
+    wf_taker_fork_lock();
+    wf_segv_fork_lock();
+    wf_stacks_fork_lock();
+    wf_extras_fork_lock();
+    wf_scopes_fork_lock();
+}
+
+static void in_parent(void) WF_NO_THREAD_SAFETY
+{
+    wf_scopes_fork_unlock();
+    wf_extras_fork_unlock();
+    wf_stacks_fork_unlock();
+    wf_segv_fork_unlock();
+    wf_taker_fork_unlock();
+    wf_mutex_unlock(&all_lock);
+}
+
+/* It has the memory of the runtimes but none of their threads: they are dead there. */
 static void in_forked_child(void) WF_NO_THREAD_SAFETY
 {
     for (wf_node *n = all_runtimes.head.next; n != &all_runtimes.head; n = n->next) {
@@ -46,11 +68,8 @@ static void in_forked_child(void) WF_NO_THREAD_SAFETY
         wf_store_rlx(&rt->sources.forked, 1);
     }
     forbid_awaits();
-    wf_mutex_unlock(&all_lock);
+    in_parent();
 }
-
-static void before_fork(void) WF_NO_THREAD_SAFETY { wf_mutex_lock(&all_lock); }
-static void in_parent(void) WF_NO_THREAD_SAFETY { wf_mutex_unlock(&all_lock); }
 
 static void process_init(void)
 {

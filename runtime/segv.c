@@ -208,3 +208,7 @@ void wf_segv_set_describer(wf_segv_describer fn)
 {
     wf_store_rel(&describer, (void *)(uintptr_t)fn); /* [DESCRIBER] release */
 }
+
+void wf_segv_fork_lock(void) WF_NO_THREAD_SAFETY { wf_mutex_lock(&lock); }
+
+void wf_segv_fork_unlock(void) WF_NO_THREAD_SAFETY { wf_mutex_unlock(&lock); }

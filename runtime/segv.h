@@ -46,4 +46,8 @@ void wf_segv_thread_leave(wf_segv_thread *thread);
 /** Set who describes faults; NULL for nobody. Any thread. */
 void wf_segv_set_describer(wf_segv_describer describer);
 
+/* Around fork(): nobody is in the midst of changing what the child gets a copy of. */
+void wf_segv_fork_lock(void);
+void wf_segv_fork_unlock(void);
+
 #endif

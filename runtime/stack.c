@@ -500,3 +500,7 @@ void wf_stack_on_broken_canary(void (*broken)(const wf_stack *stack))
 {
     wf_store_rel(&on_broken, (void *)(uintptr_t)broken); /* [CANARY] release */
 }
+
+void wf_stacks_fork_lock(void) WF_NO_THREAD_SAFETY { wf_mutex_lock(&lock); }
+
+void wf_stacks_fork_unlock(void) WF_NO_THREAD_SAFETY { wf_mutex_unlock(&lock); }

@@ -127,4 +127,8 @@ void wf_stack_force_guard(weft_guard_kind kind);
  */
 void wf_stack_on_broken_canary(void (*broken)(const wf_stack *stack));
 
+/* Around fork(): nobody is in the midst of changing what the child gets a copy of. */
+void wf_stacks_fork_lock(void);
+void wf_stacks_fork_unlock(void);
+
 #endif

@@ -60,3 +60,7 @@ void wf_taker_release(void)
     wf_mutex_unlock(&lock);
     pthread_join(leaving, NULL);
 }
+
+void wf_taker_fork_lock(void) WF_NO_THREAD_SAFETY { wf_mutex_lock(&lock); }
+
+void wf_taker_fork_unlock(void) WF_NO_THREAD_SAFETY { wf_mutex_unlock(&lock); }

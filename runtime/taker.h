@@ -10,4 +10,8 @@
 int wf_taker_acquire(void);
 void wf_taker_release(void);
 
+/* Around fork(): nobody is in the midst of changing what the child gets a copy of. */
+void wf_taker_fork_lock(void);
+void wf_taker_fork_unlock(void);
+
 #endif

@@ -331,3 +331,7 @@ void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)
     drop_future(task);
     wf_task_complete(w, task);
 }
+
+void wf_extras_fork_lock(void) WF_NO_THREAD_SAFETY { wf_spin_lock(&extras_lock); }
+
+void wf_extras_fork_unlock(void) WF_NO_THREAD_SAFETY { wf_spin_unlock(&extras_lock); }

@@ -113,4 +113,8 @@ void wf_task_copy_label(weft_task *task, char *out, size_t size);
 struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_memory);
 void wf_cells_free(struct wf_cells *cells);
 
+/* Around fork(): nobody is in the midst of changing what the child gets a copy of. */
+void wf_extras_fork_lock(void);
+void wf_extras_fork_unlock(void);
+
 #endif
