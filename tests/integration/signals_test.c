@@ -603,13 +603,25 @@ static void *need_two_signals(void *arg)
 
 static void run_victim(void *arg) { run(((victim *)arg)->workers, need_two_signals, arg); }
 
+/* A signal that it holds back until the thread can take it, it forgets if the handler has been taken off meanwhile. */
+#if defined(__SANITIZE_THREAD__)
+#define SANITIZER_DROPS_SIGNALS true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SANITIZER_DROPS_SIGNALS true
+#endif
+#endif
+#ifndef SANITIZER_DROPS_SIGNALS
+#define SANITIZER_DROPS_SIGNALS false
+#endif
+
 /* Two that come at once may be taken in any order; the same one twice the kernel itself may join. */
 WF_TEST_WORKERS(signals, the_second_shutdown_signal_kills)
 {
     const int both[] = {SIGINT, SIGTERM};
     for (size_t i = 0; i < 8 + wf_test_scale(32); i++) {
         victim v = {.workers = workers, .first = both[i % 2], .second = both[i / 2 % 2], .at_once = i / 4 % 2};
-        if (v.at_once && v.first == v.second)
+        if (v.at_once && (v.first == v.second || SANITIZER_DROPS_SIGNALS))
             continue;
         int status = in_child(run_victim, &v);
         cr_assert(died_by(status, v.second) || (v.at_once && died_by(status, v.first)), "%d, %d: %#x", v.first,
