@@ -16,6 +16,8 @@ struct weft_case_ops {
     ssize_t (*poll)(weft_case *c, weft_context *cx);
     /* Forget the waker; what had been granted to it is another's. Once for each case that was polled, ready or not. */
     void (*leave)(weft_case *c);
+    /* It was decided and left, and nobody will look at it: what it received is another's. NULL: there is nothing to give back. */
+    void (*undo)(weft_case *c);
 };
 
 enum { WF_SELECT_CLOSED, WF_SELECT_OPEN, WF_SELECT_MISSED, WF_SELECT_DECIDED /* and the case's index */ };

@@ -38,10 +38,12 @@ static void leave_chan(weft_case *c)
         c->status = op->node.status;
 }
 
-const struct weft_case_ops weft_case_recv_ = {.poll = poll_recv, .leave = leave_chan};
+static void undo_chan(weft_case *c) { wf_chan_undo(WF_CASE_STATE(c, wf_chan_op)); }
+
+const struct weft_case_ops weft_case_recv_ = {.poll = poll_recv, .leave = leave_chan, .undo = undo_chan};
 const struct weft_case_ops weft_case_send_ = {.poll = poll_send, .leave = leave_chan};
 
-const struct weft_case_ops weft_case_oneshot_ = {.poll = poll_recv, .leave = leave_chan}; /* see oneshot.c */
+const struct weft_case_ops weft_case_oneshot_ = {.poll = poll_recv, .leave = leave_chan, .undo = undo_chan}; /* see oneshot.c */
 
 /* ---- the clock ----------------------------------------------------------------------------------------------- */
 

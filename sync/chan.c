@@ -417,13 +417,17 @@ static const wf_op_ops chan_ops = {.poll = wf_chan_poll, .cancel = wf_chan_cance
 
 WF_OP_FITS(wf_chan_op);
 
+void wf_chan_undo(wf_chan_op *op)
+{
+    if (op->node.done && op->node.status == 0 && !op->sends)
+        give_back(op->ch, op->node.item, op->node.turn);
+}
+
 static void leave_op(weft_op *op)
 {
     wf_chan_op *own = WF_OP_STATE(op, wf_chan_op);
-    ssize_t result = wf_chan_cancel(own);
-    wf_chan_end(own, result);
-    if (result == 0 && !own->sends)
-        give_back(own->ch, own->node.item, own->node.turn);
+    wf_chan_end(own, wf_chan_cancel(own));
+    wf_chan_undo(own);
 }
 
 static const struct weft_op_ops chan_op_ops = {.leave = leave_op};

@@ -41,4 +41,7 @@ int wf_chan_send_last(weft_chan *ch, const void *item);
 void wf_chan_begin(wf_chan_op *op);
 void wf_chan_end(wf_chan_op *op, ssize_t result);
 
+/* It has been left, and nobody will look at what it was served with: an item goes back. */
+void wf_chan_undo(wf_chan_op *op);
+
 #endif

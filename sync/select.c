@@ -104,11 +104,13 @@ static ssize_t select_cancel(void *arg)
 
 static const wf_op_ops select_ops = {.poll = select_poll, .cancel = select_cancel};
 
-/* ---- public -------------------------------------------------------------------------------------------------- */
+/* ---- beginning ----------------------------------------------------------------------------------------------- */
 
 static int prepare(select_op *op)
 {
     op->fallback = -1;
+    if (op->n < 0 || (op->n > 0 && !op->cases))
+        return WEFT_EINVAL;
     for (int i = 0; i < op->n; i++) {
         weft_case *c = &op->cases[i];
         if (!c->ops_)
@@ -124,14 +126,6 @@ static int prepare(select_op *op)
     return 0;
 }
 
-static int await_first(weft_case *cases, int n, int first)
-{
-    select_op op = {.cases = cases, .n = n, .first = first};
-    if (n < 0 || (n > 0 && !cases) || prepare(&op) < 0)
-        return WEFT_EINVAL;
-    return (int)wf_await(&select_ops, &op, WEFT_FOREVER);
-}
-
 /* Chance need not be good here, only cheap, and unlike its neighbours'. */
 WF_NOINLINE static int by_chance(int n)
 {
@@ -143,8 +137,48 @@ WF_NOINLINE static int by_chance(int n)
     return (int)wf_rng_below(&rng, (uint32_t)n);
 }
 
+static int await_first(weft_case *cases, int n, int first)
+{
+    select_op op = {.cases = cases, .n = n, .first = first};
+    int err = prepare(&op);
+    return err < 0 ? err : (int)wf_await(&select_ops, &op, WEFT_FOREVER);
+}
+
 int weft_select(weft_case *cases, int n) { return await_first(cases, n, by_chance(n)); }
 
 int weft_select_biased(weft_case *cases, int n) { return await_first(cases, n, 0); }
+
+/* ---- for stackless tasks ------------------------------------------------------------------------------------- */
+
+WF_OP_FITS(select_op);
+
+/* Decided by another a moment ago: nobody will look at that. */
+static void leave_op(weft_op *op)
+{
+    select_op *own = WF_OP_STATE(op, select_op);
+    ssize_t decided = select_cancel(own);
+    if (decided >= 0 && own->cases[decided].ops_->undo)
+        own->cases[decided].ops_->undo(&own->cases[decided]);
+}
+
+static const struct weft_op_ops select_op_ops = {.leave = leave_op};
+
+weft_poll weft_poll_select(weft_context *cx, weft_op *op, weft_case *cases, int n)
+{
+    if (!cx || !op)
+        return WEFT_EINVAL;
+    select_op *own = WF_OP_STATE(op, select_op);
+    if (!op->ops_) {
+        *own = (select_op){.cases = cases, .n = n, .first = by_chance(n)};
+        int err = prepare(own);
+        if (err < 0)
+            return err;
+        op->ops_ = &select_op_ops;
+    }
+    int index = (int)select_poll(own, cx);
+    if (index != WEFT_PENDING)
+        op->ops_ = NULL;
+    return index;
+}
 
 const struct weft_case_ops weft_case_default_ = {.poll = NULL};

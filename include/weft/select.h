@@ -3,6 +3,7 @@
 #define WEFT_SELECT_H
 
 #include <weft/base.h>
+#include <weft/future.h>
 
 WEFT_BEGIN_DECLS
 
@@ -27,6 +28,14 @@ typedef struct weft_case {
  */
 WEFT_API int weft_select(weft_case *cases, int n);
 WEFT_API int weft_select_biased(weft_case *cases, int n);
+
+/**
+ * The poll twin of weft_select(), and with one case that of whatever the case stands for: so a stackless task waits for anything.
+ * @cases are read from the first poll to the last, and lie where they are until then.
+ * Returns: the index of the case that was chosen; WEFT_PENDING: the place in the queues is @op's, see weft_op; WEFT_EINVAL.
+ *          weft_op_drop() gives back what it had been given and nobody has looked at.
+ */
+WEFT_API weft_poll weft_poll_select(weft_context *cx, weft_op *op, weft_case *cases, int n);
 
 extern WEFT_API const struct weft_case_ops weft_case_default_, weft_case_recv_, weft_case_send_, weft_case_join_,
     weft_case_group_next_, weft_case_after_, weft_case_at_, weft_case_tick_, weft_case_readable_, weft_case_writable_,
