@@ -60,7 +60,7 @@ typedef struct wf_exec_ops {
 typedef struct wf_exec {
     const wf_exec_ops *ops;
     weft_context cx;          /* with this execution's own waker */
-    wf_body *body;            /* the innermost one that runs in it; NULL on an ordinary thread outside coroutines */
+    wf_body *body;            /* the innermost one that runs in it */
     weft_task *task;          /* the task, or NULL outside one */
     weft_runtime *rt;         /* where it spawns and opens sockets, or NULL */
     struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */

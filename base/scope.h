@@ -40,6 +40,15 @@ wf_exec *wf_scope_owner(const weft_scope *scope);
 /* Is there anything to look at? */
 static inline bool wf_scopes_entered(const wf_body *body) { return body->scopes || body->outer; }
 
+/* Does a shield, in the running body or around it, hide an abort? */
+static inline bool wf_is_shielded(const wf_exec *exec)
+{
+    for (const wf_body *body = exec->body; body; body = body->outer)
+        if (body->shields > 0)
+            return true;
+    return false;
+}
+
 /* False: the frame of one of them is gone. It lies in the part of the stack from @low to @high that nobody uses any more, or
  * something else has been written where it was. Only after this may they be walked. */
 bool wf_scopes_stand(const wf_body *body, const void *low, const void *high);

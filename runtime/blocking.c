@@ -258,14 +258,6 @@ static int report(const errand *e, void **result)
     return e->status;
 }
 
-static bool is_shielded(const wf_exec *exec)
-{
-    for (const wf_body *body = exec->body; body; body = body->outer)
-        if (body->shields > 0)
-            return true;
-    return false;
-}
-
 static int call_here(weft_fn fn, void *arg, void **result)
 {
     int code;
@@ -288,7 +280,7 @@ int weft_blocking(weft_fn fn, void *arg, void **result)
         return err;
     if (!exec->worker)
         return call_here(fn, arg, result);
-    errand e = {.fn = fn, .arg = arg, .caller = exec, .shielded = is_shielded(exec)};
+    errand e = {.fn = fn, .arg = arg, .caller = exec, .shielded = wf_is_shielded(exec)};
     err = (int)wf_pool_call(WF_LANE_USER, run_errand, &e);
     return err < 0 ? err : report(&e, result);
 }

@@ -106,6 +106,7 @@ static bool find_forgotten(wf_exec *self, const void *frame)
 static void suspend(wf_exec *self, int64_t deadline)
 {
     wf_strand *s = strand_of(self);
+    wf_store_rlx(&s->scoped, 0);
     if (wf_unlikely(wf_scopes_entered(self->body))) {
         if (wf_unlikely(find_forgotten(self, __builtin_frame_address(0)))) {
             wf_state_mark(&self->task->state);
@@ -124,14 +125,6 @@ static void suspend(wf_exec *self, int64_t deadline)
 }
 
 void wf_strand_lend(wf_exec *exec) { leave(exec, WF_STRAND_LENDS); }
-
-static bool is_shielded(const wf_exec *exec)
-{
-    for (const wf_body *body = exec->body; body; body = body->outer)
-        if (body->shields > 0)
-            return true;
-    return false;
-}
 
 /* [SCOPE] unmark, then look: a firing that comes in between marks again. */
 WF_NOINLINE static int look_at_scopes(wf_exec *self)
@@ -155,7 +148,7 @@ static int interruption(wf_exec *self)
     if (wf_likely(!(word & (WF_S_ABORT | WF_S_SCOPE))))
         return 0;
     int code = word & WF_S_SCOPE ? look_at_scopes(self) : 0;
-    if (!(word & WF_S_ABORT) || is_shielded(self))
+    if (!(word & WF_S_ABORT) || wf_is_shielded(self))
         return code;
     self->cause = NULL;
     return WEFT_ECANCELED;

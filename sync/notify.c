@@ -20,13 +20,12 @@ static wf_waiter wait_for(weft_notify *n)
 }
 
 /* Serve the first, if there is one; called locked, returns unlocked. */
-static bool serve_first(wf_spin *lock, weft_waiters_ *q) WF_RELEASE(lock)
+static void serve_first(wf_spin *lock, weft_waiters_ *q) WF_RELEASE(lock)
 {
     wf_waiter *first = wf_waiters_first_unmeant(q);
     weft_waker waker = first ? wf_waiter_serve(first, WF_WAITER_SERVED) : (weft_waker){NULL, NULL};
     wf_spin_unlock(lock);
     weft_waker_wake(&waker);
-    return first != NULL;
 }
 
 void weft_notify_one(weft_notify *n)

@@ -202,7 +202,6 @@ static ssize_t state_cancel(void *arg)
 
 static const wf_op_ops state_ops = {.poll = state_poll, .cancel = state_cancel};
 
-/* Asked for an interruption before the clock is held: that may be a panic. */
 static ssize_t await_until_interrupted(const wf_op_ops *ops, void *op) { return wf_await(ops, op, WEFT_FOREVER); }
 
 /* What goes on elsewhere is waited for in real time. */
@@ -236,7 +235,7 @@ int weft_process_wait(weft_process *p)
     if (!p)
         return WEFT_EINVAL;
     wf_exec *exec;
-    int err = has_ended(p) ? 0 : wf_await_entry(&exec);
+    int err = has_ended(p) ? 0 : wf_await_entry(&exec); /* before the clock is held: it may panic */
     if (err == 0 && !has_ended(p))
         err = await_state(p, ENDED, await_until_interrupted);
     return err < 0 ? err : exit_status(p);

@@ -123,9 +123,9 @@ static void pump_output(pump *p)
 {
     char data[PIECE];
     for (;;) {
-        look(p, p->socket, POLLIN, -1);
+        bool told = look(p, p->socket, POLLIN, -1).told;
         ssize_t n = recv(p->socket, data, sizeof data, MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || (errno == EAGAIN && !told)))
             continue;
         if (n <= 0)
             return;
