@@ -14,13 +14,16 @@
     XX(WEFT_EFAILED, "the task failed")                           \
     XX(WEFT_ECLOSED, "closed on this side")                       \
     XX(WEFT_EEXHAUSTED, "retries, permits or places are used up") \
-    XX(WEFT_ENORUNTIME, "the calling thread has no runtime")
+    XX(WEFT_ENORUNTIME, "the calling thread has no runtime")      \
+    XX(WEFT_ETLS, "TLS failed")                                   \
+    XX(WEFT_ECERTIFICATE, "the certificate was not accepted")
 
 /* Codes with libuv's values. WEFT_EDEADLK is the system's alone: libuv has no name for it. */
 #define SHARED_WITH_UV(XX)                                                                                     \
     XX(EAGAIN) XX(ECANCELED) XX(ETIMEDOUT) XX(EBUSY) XX(EINVAL) XX(EMSGSIZE) XX(ENOMEM) XX(EMFILE) XX(ENFILE)  \
     XX(EADDRINUSE) XX(EADDRNOTAVAIL) XX(EACCES) XX(ECONNREFUSED) XX(ECONNRESET) XX(ECONNABORTED) XX(ENOTCONN)  \
-    XX(EPIPE) XX(EBADF) XX(ENOTSUP) XX(ENOENT) XX(EOF)
+    XX(EPIPE) XX(EBADF) XX(ENOTSUP) XX(ENOENT) XX(ENETUNREACH) XX(EHOSTUNREACH) XX(EPROTO) XX(ENOTSOCK)           \
+    XX(EAI_AGAIN) XX(EAI_NONAME) XX(EOF)
 /* clang-format on */
 
 #define SAME(name) _Static_assert((int)WEFT_##name == (int)UV_##name, "WEFT_" #name " must be UV_" #name);

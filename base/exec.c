@@ -220,7 +220,7 @@ void wf_call_back(void (*fn)(void *), void *value)
 
 /* ---- what weft_error_detail() says --------------------------------------------------------------------------- */
 
-int wf_fail_detail(int code, const char *fmt, ...)
+int weft_error_set(int code, const char *fmt, ...)
 {
     wf_exec *exec = wf_exec_current();
     if (!exec)

@@ -111,8 +111,6 @@ void wf_call_back(void (*fn)(void *), void *value);
 /* Take back the newest weft_defer(@fn, @arg), also from under others. */
 void wf_defer_remove(void (*fn)(void *), void *arg);
 
-/* Remember what weft_error_detail() says, and return @code. */
-int wf_fail_detail(int code, const char *fmt, ...) WEFT_PRINTF(2, 3);
 
 /* ---- the loop around every operation ------------------------------------------------------------------------- */
 

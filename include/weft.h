@@ -3,12 +3,14 @@
 #define WEFT_H
 
 #include <weft/base.h>
+#include <weft/buffered.h>
 #include <weft/chan.h>
 #include <weft/coro.h>
 #include <weft/diag.h>
 #include <weft/future.h>
 #include <weft/group.h>
 #include <weft/io.h>
+#include <weft/layer.h>
 #include <weft/net.h>
 #include <weft/os.h>
 #include <weft/runtime.h>
@@ -19,5 +21,6 @@
 #include <weft/task.h>
 #include <weft/time.h>
 #include <weft/token.h>
+#include <weft/udp.h>
 
 #endif

@@ -2,7 +2,7 @@
  * WEFT_EBUSY as its status. */
 #include <base/case.h>
 #include <errno.h>
-#include <net/tcp.h>
+#include <net/stream.h>
 #include <poll.h>
 
 WF_CASE_FITS(wf_source_op);
@@ -15,16 +15,30 @@ WF_NOINLINE static ssize_t look(wf_source_op *op, short events)
     return n > 0 ? 1 : n == 0 ? WEFT_EAGAIN : -errno;
 }
 
+/* Buffers included: what the reader holds, what a layer has. */
 static ssize_t look_readable(wf_source_op *op, bool *drained)
 {
+    weft_stream *s = (weft_stream *)(void *)op->source;
+    weft_reader *reader = wf_stream_extra_of(s)->reader;
+    weft_layer *top = wf_stream_top(s);
     (void)drained;
+    if (reader && wf_reader_held(reader) > 0)
+        return 1;
+    if (!wf_source_op_ready(op))
+        return WEFT_EAGAIN;
+    if (top && top->ops->readable)
+        return top->ops->readable(top) ? 1 : WEFT_EAGAIN;
     return look(op, POLLIN);
 }
 
 static ssize_t look_writable(wf_source_op *op, bool *drained)
 {
     (void)drained;
-    return look(op, POLLOUT);
+    if (!wf_source_op_ready(op))
+        return WEFT_EAGAIN;
+    weft_layer *top = wf_stream_top((weft_stream *)(void *)op->source);
+    ssize_t n = top ? top->ops->write(top, "", 0) : look(op, POLLOUT);
+    return n == WEFT_EAGAIN ? n : 1;
 }
 
 static ssize_t poll_ready(weft_case *c, weft_context *cx, wf_direction direction,
@@ -33,7 +47,7 @@ static ssize_t poll_ready(weft_case *c, weft_context *cx, wf_direction direction
     weft_stream *s = c->object_;
     wf_source_op *op = WF_CASE_STATE(c, wf_source_op);
     if (!op->source)
-        *op = (wf_source_op){.source = &s->source, .direction = direction, .attempt = attempt};
+        *op = (wf_source_op){.source = &s->source, .direction = direction, .always = true, .attempt = attempt};
     ssize_t n = wf_source_op_poll(op, cx, true);
     return n > 0 ? 0 : n;
 }
@@ -52,7 +66,7 @@ static ssize_t poll_accept(weft_case *c, weft_context *cx)
     ssize_t fd = wf_source_op_poll(op, cx, true);
     if (fd < 0)
         return fd;
-    *out = wf_tcp_accepted(l->source.sources, (int)fd);
+    *out = wf_accepted(l->source.sources, (int)fd);
     return *out ? 0 : WEFT_ENOMEM;
 }
 

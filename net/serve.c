@@ -8,7 +8,8 @@
  *   interrupted    accepting stops; handlers may go on for drain_timeout; the rest is aborted; return when the last has ended */
 #include <errno.h>
 #include <fcntl.h>
-#include <net/tcp.h>
+#include <net/socket.h>
+#include <net/stream.h>
 #include <runtime/group.h>
 #include <runtime/runtime.h>
 #include <stdio.h>
@@ -207,7 +208,7 @@ static int ride_out(server *sv, weft_listener *l, int err)
     if (!out_of_something(err))
         return err;
     int fd = accept_on_spare(sv, l);
-    weft_stream *s = fd >= 0 ? wf_tcp_accepted(l->source.sources, fd) : NULL;
+    weft_stream *s = fd >= 0 ? wf_accepted(l->source.sources, fd) : NULL;
     if (s && serve_stream(sv, s) == 0)
         return 0;
     return weft_sleep(PAUSE);

@@ -1,127 +1,132 @@
-/* stream.c - byte streams on sockets: read, write, close.
+/* stream.c - byte streams: reading and writing.
  *
- * Every operation is an attempt (one system call) inside wf_source_op: claim the direction, try while ready, wait, try again.
- * The common request costs one read and one write and nothing else: a short read says that the socket is drained. */
+ * An attempt is one system call, or one call of the layer on top. What few streams have (a reader, layers) is looked at first, under the
+ * claim, and costs those that have none two loads. */
 #include <errno.h>
-#include <fcntl.h>
-#include <net/tcp.h>
-#include <runtime/runtime.h>
+#include <limits.h>
+#include <net/socket.h>
+#include <net/stream.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ---- one operation ------------------------------------------------------------------------------------------- */
+static weft_stream *stream_of(const wf_source_op *op) { return (weft_stream *)(void *)op->source; }
 
-static ssize_t finish(wf_source_op *op, bool drained, ssize_t result)
+/* ---- the descriptor; errno has no place in a function that suspends (d36) ------------------------------------- */
+
+WF_NOINLINE static ssize_t read_fd(int fd, void *buf, size_t size)
 {
-    op->claimed = false;
-    wf_source_release(op->source, op->direction, drained, op->word);
+    ssize_t n = read(fd, buf, size);
+    return n >= 0 ? n : -errno;
+}
+
+WF_NOINLINE static ssize_t send_fd(int fd, const void *buf, size_t size)
+{
+    ssize_t n = send(fd, buf, size, MSG_NOSIGNAL);
+    return n >= 0 ? n : -errno;
+}
+
+WF_NOINLINE static ssize_t writev_fd(weft_stream *s, struct iovec *iov, int n)
+{
+    int fd = wf_load_rlx(&s->source.fd);
+    wf_sigpipe hold;
+    ssize_t result;
+    if (s->source.kind->socket) {
+        struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+        result = sendmsg(fd, &message, MSG_NOSIGNAL);
+        return result >= 0 ? result : -errno;
+    }
+    wf_sigpipe_hold(&hold);
+    result = writev(fd, iov, n);
+    if (result < 0)
+        result = -errno;
+    wf_sigpipe_release(&hold);
     return result;
 }
 
-/* One system call, or as many as it takes for all of it. EAGAIN means not ready; then what is done already stays in op->done. */
-static ssize_t attempt(wf_source_op *op, bool *drained)
+static ssize_t write_fd(weft_stream *s, const void *buf, size_t size)
 {
-    for (;;) {
-        *drained = false;
-        ssize_t n = op->attempt(op, drained);
-        if (n == -EINTR)
-            continue;
-        if (n <= 0 || !op->all)
-            return n;
-        op->done += (size_t)n;
-        if (op->done == op->size)
-            return (ssize_t)op->done;
-    }
+    struct iovec one = {.iov_base = (void *)(uintptr_t)buf, .iov_len = size};
+    return wf_likely(s->source.kind->socket) ? send_fd(wf_load_rlx(&s->source.fd), buf, size) : writev_fd(s, &one, 1);
 }
 
-/* Where to arm it, if it is not: with the runtime that it belongs to, on this worker if it is one of them. */
-static struct wf_reactor *reactor_for(const wf_source_op *op, const wf_exec *exec)
+/* ---- below the reader ------------------------------------------------------------------------------------------ */
+
+ssize_t wf_stream_read_now(weft_stream *s, void *buf, size_t size)
 {
-    if (wf_likely(op->word & WF_SRC_ARMED))
-        return NULL;
-    return wf_reactor_here(wf_container(op->source->sources, weft_runtime, sources), exec);
+    weft_layer *top = wf_stream_top(s);
+    return wf_unlikely(top) ? top->ops->read(top, buf, size) : read_fd(wf_load_rlx(&s->source.fd), buf, size);
 }
 
-ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
+ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size)
 {
-    if (!op->claimed) {
-        int err = wf_source_claim(op->source, op->direction, &op->word);
-        if (err < 0)
-            return err;
-        op->claimed = true;
-    } else {
-        op->word = wf_load_acq(&op->source->word);
-    }
-    for (;;) {
-        if (wf_unlikely(op->word & WF_SRC_CLOSING))
-            return finish(op, false, WEFT_ECLOSED);
-        if (op->word & wf_src_ready_bit(op->direction)) {
-            bool drained = false;
-            ssize_t n = attempt(op, &drained);
-            if (n <= 0 && wf_source_closing(op->source))
-                n = WEFT_ECLOSED; /* what a socket says that was shut meanwhile */
-            if (n != WEFT_EAGAIN)
-                return finish(op, drained, n);
-        }
-        int waited = wf_source_wait(op->source, op->direction, &op->word, reactor_for(op, cx->exec), cx);
-        if (waited == WEFT_PENDING && hold)
-            return WEFT_PENDING;
-        if (waited < 0)
-            return finish(op, false, waited);
-    }
+    weft_layer *top = wf_stream_top(s);
+    return wf_unlikely(top) ? top->ops->write(top, buf, size) : write_fd(s, buf, size);
 }
 
-ssize_t wf_source_op_poll_once(wf_source_op *op, weft_context *cx)
+ssize_t weft_layer_read_below(weft_layer *self, void *buf, size_t size)
 {
-    if (cx->exec->budget == 0) {
-        weft_waker_wake_by_ref(weft_context_waker(cx));
-        return WEFT_PENDING;
-    }
-    ssize_t n = wf_source_op_poll(op, cx, false);
-    if (n != WEFT_PENDING)
-        cx->exec->budget--;
+    weft_layer *below = self->below_;
+    return below ? below->ops->read(below, buf, size) : read_fd(wf_load_rlx(&self->stream_->source.fd), buf, size);
+}
+
+ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size)
+{
+    weft_layer *below = self->below_;
+    return below ? below->ops->write(below, buf, size) : write_fd(self->stream_, buf, size);
+}
+
+/* ---- attempts -------------------------------------------------------------------------------------------------- */
+
+/* A short count from the kernel says that the socket is drained; a layer says so by EAGAIN alone. */
+static bool is_short(weft_stream *s, ssize_t n, size_t wanted)
+{
+    return n >= 0 && (size_t)n < wanted && !wf_stream_top(s);
+}
+
+static ssize_t attempt_read(wf_source_op *op, bool *drained)
+{
+    weft_stream *s = stream_of(op);
+    weft_reader *reader = wf_stream_extra_of(s)->reader;
+    char *to = (char *)op->buf + op->done;
+    size_t wanted = op->size - op->done, held;
+    if (wf_unlikely(reader) && (held = wf_reader_take(reader, to, wanted)) > 0)
+        return (ssize_t)held;
+    if (!wf_source_op_ready(op))
+        return WEFT_EAGAIN;
+    ssize_t n = wf_stream_read_now(s, to, wanted);
+    *drained = n > 0 && is_short(s, n, wanted);
     return n;
+}
+
+static ssize_t attempt_write(wf_source_op *op, bool *drained)
+{
+    weft_stream *s = stream_of(op);
+    size_t rest = op->size - op->done;
+    ssize_t n = wf_stream_write_now(s, (char *)op->buf + op->done, rest);
+    *drained = is_short(s, n, rest);
+    return n;
+}
+
+/* How much of a write that is given up is under way all the same. */
+static ssize_t cancel_write(void *arg)
+{
+    wf_source_op *op = arg;
+    weft_layer *top = op->claimed ? wf_stream_top(stream_of(op)) : NULL;
+    size_t taken = top && top->ops->give_up ? top->ops->give_up(top) : 0;
+    wf_source_op_cancel(op);
+    return taken > 0 && !op->all ? (ssize_t)taken : WEFT_PENDING;
 }
 
 static ssize_t op_poll(void *op, weft_context *cx) { return wf_source_op_poll(op, cx, true); }
 
-/* Interrupted while it waited: nothing was taken. */
-ssize_t wf_source_op_cancel(void *arg)
-{
-    wf_source_op *op = arg;
-    if (!op->claimed)
-        return WEFT_PENDING;
-    wf_source_forget(op->source, op->direction);
-    return finish(op, false, WEFT_PENDING);
-}
-
-const wf_op_ops wf_source_op_ops = {.poll = op_poll, .cancel = wf_source_op_cancel};
-
-/* ---- the system calls, each in a function of its own: errno has no place in one that suspends (d36) ---------------------------------------------------------------------------------------- */
-
-WF_NOINLINE static ssize_t attempt_read(wf_source_op *op, bool *drained)
-{
-    size_t rest = op->size - op->done;
-    ssize_t n = read(wf_load_rlx(&op->source->fd), (char *)op->buf + op->done, rest);
-    if (n < 0)
-        return -errno;
-    *drained = (size_t)n < rest && n > 0;
-    return n;
-}
-
-WF_NOINLINE static ssize_t attempt_write(wf_source_op *op, bool *drained)
-{
-    size_t rest = op->size - op->done;
-    ssize_t n = send(wf_load_rlx(&op->source->fd), (char *)op->buf + op->done, rest, MSG_NOSIGNAL);
-    if (n < 0)
-        return -errno;
-    *drained = (size_t)n < rest;
-    return n;
-}
+static const wf_op_ops read_ops = {.poll = op_poll, .cancel = wf_source_op_cancel};
+static const wf_op_ops write_ops = {.poll = op_poll, .cancel = cancel_write};
 
 static wf_source_op reading(weft_stream *s, void *buf, size_t size)
 {
-    return (wf_source_op){.source = &s->source, .direction = WF_READ, .attempt = attempt_read, .buf = buf, .size = size};
+    return (wf_source_op){
+        .source = &s->source, .direction = WF_READ, .always = true, .attempt = attempt_read, .buf = buf, .size = size};
 }
 
 static wf_source_op writing(weft_stream *s, const void *buf, size_t size)
@@ -133,14 +138,47 @@ static wf_source_op writing(weft_stream *s, const void *buf, size_t size)
                           .size = size};
 }
 
-/* ---- reading and writing ------------------------------------------------------------------------------------- */
+/* ---- not longer than ------------------------------------------------------------------------------------------- */
+
+int64_t wf_stream_deadline(weft_stream *s, wf_direction direction)
+{
+    int64_t timeout = wf_load_rlx(&wf_stream_extra_of(s)->timeouts[direction]);
+    return wf_likely(timeout == 0) ? WEFT_FOREVER : wf_add_saturating(weft_now(), timeout);
+}
+
+/* The stream's own patience is at an end, and nothing else's. */
+static bool ran_out_of_patience(ssize_t n) { return n == WEFT_ETIMEDOUT && wf_exec_current()->cause == NULL; }
+
+/* All of it. As long as something moves, the stream is patient: each time from when it last did. */
+static ssize_t await_all(const wf_op_ops *ops, wf_source_op *op)
+{
+    weft_stream *s = stream_of(op);
+    for (;;) {
+        size_t before = op->done;
+        ssize_t n = wf_await(ops, op, wf_stream_deadline(s, op->direction));
+        if (wf_likely(!ran_out_of_patience(n)) || op->done == before)
+            return n;
+    }
+}
+
+int weft_stream_set_timeouts(weft_stream *s, int64_t read, int64_t write)
+{
+    if (!s || read < 0 || write < 0)
+        return WEFT_EINVAL;
+    wf_stream_extra *extra = wf_stream_extra_of(s);
+    wf_store_rlx(&extra->timeouts[WF_READ], read == WEFT_FOREVER ? 0 : read);
+    wf_store_rlx(&extra->timeouts[WF_WRITE], write == WEFT_FOREVER ? 0 : write);
+    return 0;
+}
+
+/* ---- reading and writing --------------------------------------------------------------------------------------- */
 
 ssize_t weft_read(weft_stream *s, void *buf, size_t size)
 {
     if (!s || !buf || size == 0 || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = reading(s, buf, size);
-    return wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
+    return wf_await(&read_ops, &op, wf_stream_deadline(s, WF_READ));
 }
 
 ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
@@ -151,7 +189,7 @@ ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
         return 0;
     wf_source_op op = reading(s, buf, size);
     op.all = true;
-    ssize_t n = wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
+    ssize_t n = await_all(&read_ops, &op);
     return n == 0 && op.done > 0 ? WEFT_EOF : n;
 }
 
@@ -160,7 +198,7 @@ ssize_t weft_write_some(weft_stream *s, const void *buf, size_t size)
     if (!s || (!buf && size) || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = writing(s, buf, size);
-    return wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
+    return wf_await(&write_ops, &op, wf_stream_deadline(s, WF_WRITE));
 }
 
 ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
@@ -169,7 +207,7 @@ ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
         return WEFT_EINVAL;
     wf_source_op op = writing(s, buf, size);
     op.all = true;
-    return wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
+    return await_all(&write_ops, &op);
 }
 
 ssize_t weft_poll_read(weft_context *cx, weft_stream *s, void *buf, size_t size)
@@ -188,90 +226,114 @@ ssize_t weft_poll_write_some(weft_context *cx, weft_stream *s, const void *buf, 
     return wf_source_op_poll_once(&op, cx);
 }
 
-/* ---- opening and closing ------------------------------------------------------------------------------------- */
+/* ---- several pieces -------------------------------------------------------------------------------------------- */
 
-wf_sources *wf_sources_here(void)
+enum { MOST_PIECES = 1024, PIECES_AT_ONCE = 64, GATHERED = 4096 };
+
+typedef struct pieces_op {
+    wf_source_op op; /* first; its size is that of all pieces together */
+    const struct iovec *iov;
+    int n;
+} pieces_op;
+
+/* What is left of them after op->done bytes, at most PIECES_AT_ONCE. */
+static int rest_of(const pieces_op *p, struct iovec *rest)
 {
-    wf_exec *exec = wf_exec_peek();
-    return exec && exec->rt ? &exec->rt->sources : NULL;
+    size_t skip = p->op.done;
+    int count = 0;
+    for (int i = 0; i < p->n && count < PIECES_AT_ONCE; i++) {
+        size_t length = p->iov[i].iov_len, gone = WF_MIN(skip, length);
+        skip -= gone;
+        if (length > gone)
+            rest[count++] = (struct iovec){(char *)p->iov[i].iov_base + gone, length - gone};
+    }
+    return count;
 }
 
-weft_stream *wf_stream_open(wf_sources *all, int fd, bool ready)
+/* A layer takes one piece at a time; small ones are joined for it, the same each time it is asked. */
+WF_NOINLINE static ssize_t write_gathered(weft_stream *s, const struct iovec *rest, int n)
 {
-    return (weft_stream *)(void *)wf_source_open(all, fd, true, ready);
+    char small[GATHERED];
+    size_t size = 0;
+    if (n == 1 || rest[0].iov_len >= sizeof small)
+        return wf_stream_write_now(s, rest[0].iov_base, rest[0].iov_len);
+    for (int i = 0; i < n && size < sizeof small; i++) {
+        size_t part = WF_MIN(rest[i].iov_len, sizeof small - size);
+        memcpy(small + size, rest[i].iov_base, part);
+        size += part;
+    }
+    return wf_stream_write_now(s, small, size);
 }
 
-int weft_stream_from_fd(weft_stream **out, int fd)
+static ssize_t attempt_writev(wf_source_op *op, bool *drained)
 {
-    if (!out)
+    struct iovec rest[PIECES_AT_ONCE];
+    weft_stream *s = stream_of(op);
+    (void)drained;
+    int n = rest_of(wf_container(op, pieces_op, op), rest);
+    if (n == 0)
+        return 0;
+    return wf_stream_top(s) ? write_gathered(s, rest, n) : writev_fd(s, rest, n);
+}
+
+/* Scattered by hand: readv() saves a call only where the first piece is filled. */
+WF_NOINLINE static ssize_t readv_fd(int fd, struct iovec *iov, int n)
+{
+    ssize_t result = readv(fd, iov, n);
+    return result >= 0 ? result : -errno;
+}
+
+static ssize_t attempt_readv(wf_source_op *op, bool *drained)
+{
+    struct iovec rest[PIECES_AT_ONCE];
+    weft_stream *s = stream_of(op);
+    weft_reader *reader = wf_stream_extra_of(s)->reader;
+    int n = rest_of(wf_container(op, pieces_op, op), rest);
+    size_t wanted = 0, held;
+    if (reader && (held = wf_reader_take(reader, rest[0].iov_base, rest[0].iov_len)) > 0)
+        return (ssize_t)held;
+    if (!wf_source_op_ready(op))
+        return WEFT_EAGAIN;
+    if (wf_stream_top(s))
+        return wf_stream_read_now(s, rest[0].iov_base, rest[0].iov_len);
+    for (int i = 0; i < n; i++)
+        wanted += rest[i].iov_len;
+    ssize_t got = readv_fd(wf_load_rlx(&s->source.fd), rest, n);
+    *drained = got > 0 && (size_t)got < wanted;
+    return got;
+}
+
+/* 0, or WEFT_EINVAL: no pieces, too many, or a length that no result could tell. */
+static int add_up(const struct iovec *iov, int n, size_t *size)
+{
+    *size = 0;
+    if (!iov || n <= 0 || n > MOST_PIECES)
         return WEFT_EINVAL;
-    *out = NULL;
-    wf_sources *all = wf_sources_here();
-    if (!all)
-        return WEFT_ENORUNTIME;
-    int type, flags = fcntl(fd, F_GETFL);
-    if (flags < 0)
-        return -errno;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) < 0 || type != SOCK_STREAM)
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > SSIZE_MAX - *size || (!iov[i].iov_base && iov[i].iov_len))
+            return WEFT_EINVAL;
+        *size += iov[i].iov_len;
+    }
+    return 0;
+}
+
+ssize_t weft_readv(weft_stream *s, const struct iovec *iov, int n)
+{
+    size_t size;
+    if (!s || add_up(iov, n, &size) < 0 || size == 0)
         return WEFT_EINVAL;
-    if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return -errno;
-    *out = wf_stream_open(all, fd, true);
-    return *out ? 0 : WEFT_ENOMEM;
+    pieces_op p = {.op = reading(s, NULL, size), .iov = iov, .n = n};
+    p.op.attempt = attempt_readv;
+    return wf_await(&read_ops, &p.op, wf_stream_deadline(s, WF_READ));
 }
 
-/* Claim the direction, so that the descriptor stays open for one call that does not wait. */
-static int with_claim(weft_stream *s, int (*fn)(int fd, void *arg), void *arg)
+ssize_t weft_writev(weft_stream *s, const struct iovec *iov, int n)
 {
-    uint64_t word;
-    int err = s ? wf_source_claim(&s->source, WF_WRITE, &word) : WEFT_EINVAL;
-    if (err < 0)
-        return err;
-    err = fn(wf_load_rlx(&s->source.fd), arg);
-    wf_source_release(&s->source, WF_WRITE, false, word);
-    return err;
-}
-
-static int shut_write(int fd, void *arg)
-{
-    (void)arg;
-    return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno;
-}
-
-int weft_close_write(weft_stream *s) { return with_claim(s, shut_write, NULL); }
-
-void weft_close(weft_stream *s)
-{
-    if (s)
-        wf_source_close(&s->source);
-}
-
-void weft_stream_abort(weft_stream *s)
-{
-    if (s)
-        wf_source_abort(&s->source);
-}
-
-weft_stream *weft_stream_ref(weft_stream *s) { return s && wf_source_ref(&s->source) ? s : NULL; }
-
-int weft_stream_fd(weft_stream *s) { return !s || wf_source_closing(&s->source) ? -1 : wf_load_rlx(&s->source.fd); }
-
-typedef int (*name_call)(int fd, struct sockaddr *sa, socklen_t *length);
-
-static int name_of(weft_stream *s, name_call call, weft_addr *out)
-{
-    struct sockaddr_storage sa;
-    socklen_t length = sizeof sa;
-    if (!s || !out)
+    size_t size;
+    if (!s || add_up(iov, n, &size) < 0)
         return WEFT_EINVAL;
-    int fd = weft_stream_fd(s);
-    if (fd < 0)
-        return WEFT_ECLOSED;
-    if (call(fd, (struct sockaddr *)&sa, &length) < 0)
-        return -errno;
-    return weft_addr_from_sockaddr(out, (struct sockaddr *)&sa, length);
+    pieces_op p = {.op = writing(s, NULL, size), .iov = iov, .n = n};
+    p.op.attempt = attempt_writev;
+    p.op.all = true;
+    return await_all(&write_ops, &p.op);
 }
-
-int weft_stream_peer(weft_stream *s, weft_addr *out) { return name_of(s, getpeername, out); }
-
-int weft_stream_local(weft_stream *s, weft_addr *out) { return name_of(s, getsockname, out); }

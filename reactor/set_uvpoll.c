@@ -202,9 +202,9 @@ static int check_pollable(wf_reactor *r, wf_source *s)
 #if defined(__linux__)
     struct epoll_event none = {.events = 0};
     int set = uv_backend_fd(&r->loop), fd = wf_load_rlx(&s->fd);
-    if (!s->socket && epoll_ctl(set, EPOLL_CTL_ADD, fd, &none) < 0)
+    if (!s->kind->socket && epoll_ctl(set, EPOLL_CTL_ADD, fd, &none) < 0)
         return -errno;
-    if (!s->socket)
+    if (!s->kind->socket)
         epoll_ctl(set, EPOLL_CTL_DEL, fd, &none);
 #else
     (void)r, (void)s;
@@ -375,7 +375,7 @@ int wf_set_want_watched(wf_source *s, wf_direction d)
 static void shut_listener(wf_source *s)
 {
     int listening = 0, fd = wf_load_rlx(&s->fd);
-    if (s->socket && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &(socklen_t){sizeof listening}) == 0 && listening)
+    if (s->kind->socket && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &(socklen_t){sizeof listening}) == 0 && listening)
         shutdown(fd, SHUT_RDWR);
 }
 

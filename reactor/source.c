@@ -47,6 +47,8 @@ static wf_source *place_take(wf_sources *all)
 static void place_free(wf_source *s)
 {
     wf_sources *all = s->sources;
+    if (s->kind->gone)
+        s->kind->gone(s);
     wf_src_retire(&s->word);
     wf_add_rlx(&all->open, (uint64_t)-1);
     wf_spin_lock(&all->lock);
@@ -55,7 +57,7 @@ static void place_free(wf_source *s)
     wf_spin_unlock(&all->lock);
 }
 
-wf_source *wf_source_open(wf_sources *all, int fd, bool socket, bool ready)
+wf_source *wf_source_open(wf_sources *all, int fd, const wf_source_kind *kind, bool ready)
 {
     wf_source *s = place_take(all);
     if (!s)
@@ -63,10 +65,10 @@ wf_source *wf_source_open(wf_sources *all, int fd, bool socket, bool ready)
     wf_add_rlx(&all->open, 1);
     wf_store_rlx(&s->home, NULL);
     wf_store_rlx(&s->fd, fd);
-    s->socket = socket;
+    s->kind = kind;
     for (size_t i = 0; i < sizeof s->user / sizeof *s->user; i++)
         s->user[i] = 0;
-    wf_src_open(&s->word, ready ? WF_SRC_RRDY | WF_SRC_WRDY : 0);
+    wf_src_open(&s->word, (ready ? WF_SRC_RRDY | WF_SRC_WRDY : 0) | (fd < 0 ? WF_SRC_ARMED : 0));
     return s;
 }
 
@@ -74,7 +76,8 @@ wf_source *wf_source_open(wf_sources *all, int fd, bool socket, bool ready)
 
 void wf_source_closed(wf_source *s)
 {
-    close(wf_load_rlx(&s->fd));
+    if (wf_load_rlx(&s->fd) >= 0)
+        close(wf_load_rlx(&s->fd));
     wf_store_rlx(&s->fd, -1);
     for (int d = 0; d < 2; d++)
         wf_source_forget(s, d);
@@ -112,7 +115,10 @@ static void close_with(wf_source *s, uint64_t refs)
     weft_waker wakers[2] = {{NULL, NULL}, {NULL, NULL}};
     bool first = wf_src_close_begin(&s->word);
     if (first) {
-        if (s->socket && wf_load_acq(&s->word) & WF_SRC_BUSY && !wf_load_rlx(&s->sources->forked))
+        bool ours = !wf_load_rlx(&s->sources->forked);
+        if (ours && s->kind->closing)
+            s->kind->closing(s);
+        if (ours && s->kind->socket && wf_load_acq(&s->word) & WF_SRC_BUSY)
             shutdown(wf_load_rlx(&s->fd), SHUT_RDWR);
         for (int d = 0; d < 2; d++)
             weft_atomic_waker_take(&s->wakers[d], &wakers[d]);
@@ -144,9 +150,14 @@ unsigned wf_sources_destroy(wf_sources *all)
     for (struct wf_source_chunk *c = all->chunks, *older; c; c = older) {
         older = c->older;
         for (int i = 0; i < CHUNK_PLACES; i++) {
-            if (c->places[i].fd.v < 0)
+            wf_source *s = &c->places[i];
+            bool held = s->word.v & (WF_SRC_REFS | WF_SRC_BUSY);
+            if (!held && s->fd.v < 0)
                 continue;
-            finalize(&c->places[i]);
+            if (s->fd.v >= 0)
+                finalize(s);
+            if (held && s->kind->gone)
+                s->kind->gone(s);
             left++;
         }
         wf_free(all->allocator, c);
@@ -184,7 +195,7 @@ int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_react
         return err;
     if (wf_unlikely(wf_src_arm(&s->word)) && (err = arm(s, here)) < 0)
         return err;
-    if (wf_unlikely((err = wf_set_want(s, d)) < 0))
+    if (wf_unlikely(wf_load_rlx(&s->fd) >= 0 && (err = wf_set_want(s, d)) < 0))
         return err;
     *word = wf_load_acq(&s->word); /* [SRC-WAIT] after the waker was stored */
     if (wf_unlikely(*word & WF_SRC_CLOSING))

@@ -27,12 +27,21 @@
 struct wf_reactor;
 struct wf_sources;
 
+struct wf_source;
+
+/* What is built on a source. */
+typedef struct wf_source_kind {
+    bool socket;                         /* shut it down when it is closed */
+    void (*closing)(struct wf_source *); /* it is being closed, its descriptor still open: called once, by the first; or NULL */
+    void (*gone)(struct wf_source *); /* nobody has it any more: called once, as the last thing; or NULL */
+} wf_source_kind;
+
 typedef struct wf_source {
     wf_a64 word;                 /* see source_state.h */
     weft_atomic_waker wakers[2]; /* by direction */
     wf_aptr home;                /* wf_reactor; written once a life, by who arms it */
-    wf_aint fd;                  /* from open to finalize; -1 otherwise */
-    bool socket;                 /* shut it down when it is closed */
+    wf_aint fd;                  /* from open to finalize; -1 otherwise, and for those that have none */
+    const wf_source_kind *kind;
     struct wf_sources *sources;  /* where the place belongs */
     struct wf_source *next_free; /* under the sources' lock */
     uint64_t user[6];            /* for what is built on it */
@@ -70,8 +79,9 @@ void wf_sources_init(wf_sources *all, const weft_allocator *allocator);
 /* The runtime ends and nobody operates any more: close what is left, free the places. Returns how many were left. */
 unsigned wf_sources_destroy(wf_sources *all);
 
-/* A place for @fd (non-blocking), which it owns from now on. @ready: assume that the first system call succeeds. NULL: no memory, @fd untouched. */
-wf_source *wf_source_open(wf_sources *all, int fd, bool socket, bool ready);
+/* A place for @fd (non-blocking), which it owns from now on; or -1: then all its events are delivered by wf_source_deliver(). @ready: assume that the first
+ * system call succeeds. NULL: no memory, @fd untouched. */
+wf_source *wf_source_open(wf_sources *all, int fd, const wf_source_kind *kind, bool ready);
 
 /* 0 and *@word, WEFT_EBUSY or WEFT_ECLOSED. */
 static inline int wf_source_claim(wf_source *s, wf_direction d, uint64_t *word)

@@ -40,7 +40,7 @@ static ssize_t elsewhere(ssize_t (*call)(void *arg), request *r) { return wf_poo
 /* For what names a file: a failure says which. */
 static int named(const char *what, const char *path, ssize_t code)
 {
-    return code < 0 ? wf_fail_detail((int)code, "%s %s: %s", what, path, weft_strerror((int)code)) : (int)code;
+    return code < 0 ? weft_error_set((int)code, "%s %s: %s", what, path, weft_strerror((int)code)) : (int)code;
 }
 
 /* ---- system calls -------------------------------------------------------------------------------------------- */

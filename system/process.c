@@ -5,7 +5,7 @@
 #include <base/case.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/tcp.h>
+#include <net/stream.h>
 #include <runtime/runtime.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -315,7 +315,7 @@ int weft_process_spawn_sized(weft_process **out, const weft_process_options *opt
         *out = p;
     if (err < 0)
         discard(p);
-    return err < 0 ? wf_fail_detail(err, "process %s: %s", o.argv[0], weft_strerror(err)) : 0;
+    return err < 0 ? weft_error_set(err, "process %s: %s", o.argv[0], weft_strerror(err)) : 0;
 }
 
 static weft_stream *take_stream(weft_process *p, int which)

@@ -4,7 +4,7 @@
  * non-blocking: a thread reads or writes them, and one end of a pair of sockets is the stream. The thread ends when the stream is closed (output:
  * after what had been written is out), or when the runtime ends. */
 #include <errno.h>
-#include <net/tcp.h>
+#include <net/stream.h>
 #include <poll.h>
 #include <pthread.h>
 #include <runtime/runtime.h>

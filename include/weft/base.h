@@ -66,14 +66,22 @@ enum {
     WEFT_EBADF = -EBADF,                 /* no such descriptor */
     WEFT_ENOTSUP = -ENOTSUP,             /* not to be had here (also: in a forked child) */
     WEFT_ENOENT = -ENOENT,               /* no such thing */
+    WEFT_ENETUNREACH = -ENETUNREACH,     /* no way to that network */
+    WEFT_EHOSTUNREACH = -EHOSTUNREACH,   /* no way to that host */
+    WEFT_EPROTO = -EPROTO,               /* the peer does not keep to the protocol */
+    WEFT_ENOTSOCK = -ENOTSOCK,           /* that is for sockets */
+    WEFT_EAI_AGAIN = -3001,              /* the name servers did not answer: perhaps later */
+    WEFT_EAI_NONAME = -3008,             /* there is no such name */
     WEFT_EOF = -4095,                    /* the end came inside an item */
 
-    WEFT_EABORTED = -6001,   /* the task joined was aborted */
-    WEFT_EPANIC = -6002,     /* the task joined panicked; weft_task_error() says why */
-    WEFT_EFAILED = -6003,    /* the task joined failed by weft_fail(); its code is the result */
-    WEFT_ECLOSED = -6004,    /* the stream, channel or token was closed by somebody on this side */
-    WEFT_EEXHAUSTED = -6005, /* retries, permits or preallocated places are used up */
-    WEFT_ENORUNTIME = -6006, /* needs a runtime, and the calling thread has none */
+    WEFT_EABORTED = -6001,     /* the task joined was aborted */
+    WEFT_EPANIC = -6002,       /* the task joined panicked; weft_task_error() says why */
+    WEFT_EFAILED = -6003,      /* the task joined failed by weft_fail(); its code is the result */
+    WEFT_ECLOSED = -6004,      /* the stream, channel or token was closed by somebody on this side */
+    WEFT_EEXHAUSTED = -6005,   /* retries, permits or preallocated places are used up */
+    WEFT_ENORUNTIME = -6006,   /* needs a runtime, and the calling thread has none */
+    WEFT_ETLS = -6007,         /* TLS failed: weft_error_detail() says how */
+    WEFT_ECERTIFICATE = -6008, /* the peer's certificate is missing, wrong or not trusted: weft_error_detail() says why */
 };
 
 /** The sentence for a code ("connection refused"), for weft's codes, libuv's and the system's. Never NULL. Any thread. */
@@ -87,6 +95,9 @@ WEFT_API const char *weft_err_name(int code);
  * Returns: text that stays valid until the next failure of the same task; "" when there is nothing to add.
  */
 WEFT_API const char *weft_error_detail(void);
+
+/** Say it, for libraries built on weft. Returns @code. */
+WEFT_API int weft_error_set(int code, const char *format, ...) WEFT_PRINTF(2, 3);
 
 /** The version of the library that runs, as WEFT_VERSION_NUMBER. */
 WEFT_API int weft_version(void);
@@ -106,6 +117,10 @@ typedef struct weft_task weft_task;
 typedef struct weft_aborter weft_aborter;
 typedef struct weft_stream weft_stream;
 typedef struct weft_listener weft_listener;
+typedef struct weft_udp weft_udp;
+typedef struct weft_file weft_file;
+typedef struct weft_semaphore weft_semaphore;
+typedef struct weft_tls_context weft_tls_context;
 typedef struct weft_group weft_group;
 
 /** What a strand runs. Its value is the task's result; `return weft_fail(code);` makes the task fail instead. */

@@ -12,8 +12,6 @@ WEFT_BEGIN_DECLS
 /* All of these **await** a thread of the pool that makes the blocking call. Interrupted before it has begun they have done nothing;
  * once begun they complete, and the interruption waits for the next await. */
 
-typedef struct weft_file weft_file;
-
 typedef struct weft_file_info {
     uint64_t size, device, inode, links;
     int64_t modified, accessed, changed; /* nanoseconds since 1970 */

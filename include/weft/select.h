@@ -39,7 +39,7 @@ WEFT_API weft_poll weft_poll_select(weft_context *cx, weft_op *op, weft_case *ca
 
 extern WEFT_API const struct weft_case_ops weft_case_default_, weft_case_recv_, weft_case_send_, weft_case_join_,
     weft_case_group_next_, weft_case_after_, weft_case_at_, weft_case_tick_, weft_case_readable_, weft_case_writable_,
-    weft_case_accept_, weft_case_token_, weft_case_signal_, weft_case_exited_, weft_case_oneshot_,
+    weft_case_accept_, weft_case_udp_readable_, weft_case_token_, weft_case_signal_, weft_case_exited_, weft_case_oneshot_,
     weft_case_subscription_, weft_case_watch_, weft_case_notify_, weft_case_future_, weft_case_completion_;
 
 #define WEFT_CASE_(ops, object, value, when)                                 \
@@ -58,6 +58,7 @@ extern WEFT_API const struct weft_case_ops weft_case_default_, weft_case_recv_, 
 #define WEFT_READABLE(stream) WEFT_CASE_(weft_case_readable_, stream, NULL, 0) /* a read would not wait */
 #define WEFT_WRITABLE(stream) WEFT_CASE_(weft_case_writable_, stream, NULL, 0)
 #define WEFT_ACCEPT(listener, stream) WEFT_CASE_(weft_case_accept_, listener, stream, 0)
+#define WEFT_UDP_READABLE(udp) WEFT_CASE_(weft_case_udp_readable_, udp, NULL, 0) /* a weft_udp_recv() would not wait */
 #define WEFT_TOKEN(token) WEFT_CASE_(weft_case_token_, token, NULL, 0)
 #define WEFT_SIGNAL(signal) WEFT_CASE_(weft_case_signal_, signal, NULL, 0)   /* status: how many arrived */
 #define WEFT_EXITED(process) WEFT_CASE_(weft_case_exited_, process, NULL, 0) /* status: as weft_process_wait() */

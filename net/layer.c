@@ -1,0 +1,66 @@
+/* layer.c - layers on streams, and attempts of whoever builds them. */
+#include <net/stream.h>
+
+static ssize_t attempt_users(wf_source_op *op, bool *drained);
+
+typedef struct users_op {
+    wf_source_op op; /* first */
+    ssize_t (*attempt)(weft_stream *s, void *arg);
+    void *arg;
+} users_op;
+
+static ssize_t attempt_users(wf_source_op *op, bool *drained)
+{
+    users_op *u = wf_container(op, users_op, op);
+    (void)drained;
+    return u->attempt((weft_stream *)(void *)op->source, u->arg);
+}
+
+ssize_t weft_stream_attempt(weft_stream *s, int direction, ssize_t (*attempt)(weft_stream *s, void *arg), void *arg)
+{
+    if (!s || !attempt || (direction != WEFT_READING && direction != WEFT_WRITING))
+        return WEFT_EINVAL;
+    wf_direction d = direction == WEFT_READING ? WF_READ : WF_WRITE;
+    users_op u = {.op = {.source = &s->source, .direction = d, .always = true, .attempt = attempt_users},
+                  .attempt = attempt,
+                  .arg = arg};
+    return wf_await(&wf_source_op_ops, &u.op, wf_stream_deadline(s, d));
+}
+
+static int push_claimed(weft_stream *s, weft_layer *layer)
+{
+    wf_stream_extra *extra = wf_stream_extra_of(s);
+    if (extra->reader && wf_reader_held(extra->reader) > 0)
+        return WEFT_EBUSY;
+    layer->stream_ = s;
+    layer->below_ = wf_load_rlx(&extra->layer);
+    wf_store_rel(&extra->layer, layer); /* [LAYER] release: who closes looks at it without a claim */
+    return 0;
+}
+
+/* What the layer has read ahead is no event of the descriptor: so the first calls are tried. */
+static void assume_ready(weft_stream *s)
+{
+    wf_source_deliver(&s->source, wf_src_generation(wf_load_rlx(&s->source.word)), WF_SRC_RRDY | WF_SRC_WRDY);
+}
+
+int weft_stream_push_layer(weft_stream *s, weft_layer *layer)
+{
+    uint64_t word;
+    if (!s || !layer || !layer->ops || !layer->ops->read || !layer->ops->write || !layer->ops->drop)
+        return WEFT_EINVAL;
+    int err = wf_source_claim(&s->source, WF_READ, &word);
+    if (err < 0)
+        return err;
+    err = wf_source_claim(&s->source, WF_WRITE, &word);
+    if (err == 0) {
+        err = push_claimed(s, layer);
+        if (err == 0)
+            assume_ready(s);
+        wf_source_release(&s->source, WF_WRITE, false, word);
+    }
+    wf_source_release(&s->source, WF_READ, false, word);
+    return err;
+}
+
+weft_layer *weft_stream_layer(weft_stream *s) { return s ? wf_load_acq(&wf_stream_extra_of(s)->layer) : NULL; }
