@@ -55,8 +55,8 @@ WEFT_API size_t weft_reader_buffered(weft_reader *r);
 
 /**
  * Joins small writes. It belongs to nobody: one task at a time uses it, and frees it before the stream. What is not flushed is lost.
- * The first failure is kept: later calls return it. An interruption is none: what had not gone waits, the call took nothing, and either can be tried again. Only
- * when part of one write larger than the capacity had gone is it a failure too. It has a buffer only while there is something in it.
+ * The first failure is kept: later calls return it, so looking at what the flush returns is enough. An interrupted flush is none: what has not gone waits, and
+ * it can be called again. An interrupted write is one. It has a buffer only while there is something in it.
  */
 typedef struct weft_writer weft_writer;
 
