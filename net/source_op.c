@@ -21,7 +21,7 @@ static ssize_t attempt(wf_source_op *op, bool *drained)
             continue;
         if (n <= 0 || !op->all)
             return n;
-        op->done += (size_t)n;
+        wf_stream_moved(op, (size_t)n);
         if (op->done == op->size)
             return (ssize_t)op->done;
     }
