@@ -46,7 +46,7 @@ WEFT_API int weft_resolve(weft_addr *addrs, int n, const char *host, const char 
 
 /* ---- listeners and connections ------------------------------------------------------------------------------ */
 
-/** Zero is the default of every field. What is for connections may be given to a listener: those that it accepts get it. */
+/** Zero is the default of every field, and what makes no sense is WEFT_EINVAL. What is for connections may be given to a listener: those that it accepts get it. */
 typedef struct weft_tcp_options {
     int backlog;     /* listeners; 0: the system's largest */
     int reuse_port;  /* listeners: share the port with others */
@@ -57,7 +57,7 @@ typedef struct weft_tcp_options {
     int64_t keepalive_interval; /* between probes; 0: the system's */
     int keepalive_count;        /* probes without an answer until the connection is broken; 0: the system's */
     int fast_open; /* listeners: how many connections may carry data before they are confirmed; weft_tcp_connect(): nonzero, the first write goes with the handshake. Where the system can */
-    int64_t linger; /* connections: nanoseconds that the kernel tries to send the rest after a close; 0: the system's way; WEFT_LINGER_RESET */
+    int64_t linger; /* connections: nanoseconds (whole seconds, rounded up) that the kernel tries to send the rest after a close, for which nobody waits; 0: the system's way; WEFT_LINGER_RESET */
     size_t send_buffer;    /* bytes; 0: the system's, which adapts */
     size_t receive_buffer; /* bytes; 0: the system's, which adapts */
     const char *bind;      /* weft_tcp_connect(): the address of this side, "10.0.0.7:0" */
@@ -114,7 +114,8 @@ typedef struct weft_unix_options {
 
 WEFT_API int weft_unix_listen_sized(weft_listener **l, const char *path, const weft_unix_options *options, size_t size);
 
-/** Listen on a path, or on "@name" (abstract, Linux). A socket that nobody listens on any more is replaced; anything else there is WEFT_EADDRINUSE. Returns as weft_tcp_listen(). */
+/** Listen on a path, or on "@name" (abstract, Linux). A socket that nobody listens on any more is replaced; anything else there is WEFT_EADDRINUSE. The path
+ *  is removed when the listener is closed, if it is still this socket. Returns as weft_tcp_listen(), or another of the system's codes. */
 static inline int weft_unix_listen(weft_listener **l, const char *path, const weft_unix_options *options)
 {
     return weft_unix_listen_sized(l, path, options, sizeof *options);
@@ -123,16 +124,17 @@ static inline int weft_unix_listen(weft_listener **l, const char *path, const we
 /** **awaits** a connection to a path or "@name". Returns as weft_tcp_connect(); a full backlog is waited for. Cancel-safe. */
 WEFT_API int weft_unix_connect(weft_stream **s, const char *path);
 
-/** Adopt a listening stream socket of any family (made non-blocking). Returns 0, or a negative code with @fd left to the caller. */
+/** Adopt a listening stream socket of any family (made non-blocking). Returns 0, or a negative code (WEFT_EINVAL: it does not listen; WEFT_ENOTSOCK, WEFT_EBADF …) with @fd left to the caller. */
 WEFT_API int weft_listener_from_fd(weft_listener **l, int fd);
 
 /**
- * A listener that the service manager opened (systemd's LISTEN_FDS): the one of that @name (FileDescriptorName=), or the @index-th where @name is NULL.
- * Each can be had once. Returns 0; WEFT_ENOENT: there is none; WEFT_EBUSY: taken already; WEFT_EINVAL, WEFT_ENORUNTIME, WEFT_ENOMEM.
+ * A listener that the service manager opened (systemd's LISTEN_FDS): the one of that @name (FileDescriptorName=; of several with it the first that is
+ * left, and @index means nothing), or the @index-th where @name is NULL, from 0 on. No child inherits it.
+ * Each can be had once. Returns 0; WEFT_ENOENT: there is none; WEFT_EBUSY: taken already; WEFT_EINVAL: it does not listen for streams; WEFT_ENORUNTIME, WEFT_ENOMEM.
  */
 WEFT_API int weft_listener_activated(weft_listener **l, const char *name, int index);
 
-/** Apply the options that are for connections to one that exists (TCP only). Returns 0 or a negative code. */
+/** Apply the options that are for connections to one that exists: all of them, zero being the default; only buffers stay as they are. Returns 0; WEFT_EINVAL, and nothing has changed; WEFT_ENOTSUP: it is no TCP connection; WEFT_ECLOSED, or the system's code. */
 WEFT_API int weft_tcp_configure_sized(weft_stream *s, const weft_tcp_options *options, size_t size);
 static inline int weft_tcp_configure(weft_stream *s, const weft_tcp_options *options)
 {
