@@ -3,6 +3,7 @@
 #include <base/case.h>
 #include <errno.h>
 #include <net/stream.h>
+#include <net/udp.h>
 #include <poll.h>
 
 WF_CASE_FITS(wf_source_op);
@@ -55,6 +56,23 @@ static ssize_t poll_ready(weft_case *c, weft_context *cx, wf_direction direction
 static ssize_t poll_readable(weft_case *c, weft_context *cx) { return poll_ready(c, cx, WF_READ, look_readable); }
 static ssize_t poll_writable(weft_case *c, weft_context *cx) { return poll_ready(c, cx, WF_WRITE, look_writable); }
 
+/* A datagram, or what one met on its way. */
+static ssize_t look_datagram(wf_source_op *op, bool *drained)
+{
+    (void)drained;
+    return look(op, POLLIN);
+}
+
+static ssize_t poll_udp_readable(weft_case *c, weft_context *cx)
+{
+    weft_udp *u = c->object_;
+    wf_source_op *op = WF_CASE_STATE(c, wf_source_op);
+    if (!op->source)
+        *op = (wf_source_op){.source = &u->source, .direction = WF_READ, .attempt = look_datagram};
+    ssize_t n = wf_source_op_poll(op, cx, true);
+    return n > 0 ? 0 : n;
+}
+
 static ssize_t poll_accept(weft_case *c, weft_context *cx)
 {
     weft_listener *l = c->object_;
@@ -74,4 +92,5 @@ static void leave(weft_case *c) { wf_source_op_cancel(WF_CASE_STATE(c, wf_source
 
 const struct weft_case_ops weft_case_readable_ = {.poll = poll_readable, .leave = leave};
 const struct weft_case_ops weft_case_writable_ = {.poll = poll_writable, .leave = leave};
+const struct weft_case_ops weft_case_udp_readable_ = {.poll = poll_udp_readable, .leave = leave};
 const struct weft_case_ops weft_case_accept_ = {.poll = poll_accept, .leave = leave};
