@@ -92,6 +92,13 @@ ssize_t wf_stream_await(const wf_op_ops *ops, wf_source_op *op);
 /* An attempt of it has moved @n bytes. */
 void wf_stream_moved(wf_source_op *op, size_t n);
 
+/* Its parts, for operations that hold their claims over several attempts, and give them back by wf_source_op_cancel(). The first is called at the
+ * beginning of each poll: it claims, and looks at the source's word. 0 or a negative code. */
+int wf_source_op_claim(wf_source_op *op);
+
+/* An attempt said WEFT_EAGAIN, or the source is not ready: keep the waker, and WEFT_PENDING; or 0: try again; or a negative code. */
+int wf_source_op_wait(wf_source_op *op, weft_context *cx);
+
 /* ---- what others do with a stream under its claim -------------------------------------------------------------- */
 
 /* Read from, and write to, what is below the reader: the layers, or the descriptor. A count, 0, WEFT_EAGAIN or a negative code; never SIGPIPE. */
@@ -106,6 +113,9 @@ static inline bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted)
 
 /* weft_writev() that tells how much was written also when it fails. */
 ssize_t wf_stream_writev(weft_stream *s, const struct iovec *iov, int n, size_t *done);
+
+/* Tell the peer that nothing more comes: 0, WEFT_EAGAIN (only a layer) or a negative code. */
+int wf_stream_shut_now(weft_stream *s);
 
 /* What the reader holds (reader.c). All with the claim for reading. */
 size_t wf_reader_take(weft_reader *r, void *buf, size_t size);
