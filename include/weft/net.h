@@ -38,7 +38,8 @@ WEFT_API int weft_addr_from_sockaddr(weft_addr *a, const struct sockaddr *sa, si
 WEFT_API const struct sockaddr *weft_addr_sockaddr(const weft_addr *a, size_t *length);
 
 /**
- * **awaits** the addresses of @host (a name, "::1", "10.0.0.1") for @port ("80", "http"), in the order in which they should be tried. @addrs: room for @n.
+ * **awaits** the addresses of @host (a name, "::1", "10.0.0.1") for @port ("80", "http"), in the order in which they should be tried, each once. @addrs: room for @n.
+ * A host that ends in a number is an IPv4 address in full, or WEFT_EINVAL; so is one of more than 255 bytes.
  * Returns: how many there are, at most @n; WEFT_EAI_NONAME, WEFT_EAI_AGAIN and libuv's other UV_EAI_…; an interruption; WEFT_EINVAL, WEFT_ENOMEM, WEFT_ENORUNTIME.
  * Cancel-safe, and at once: what the name server says later is nobody's. Numeric ones need no waiting.
  */
