@@ -49,11 +49,11 @@ WEFT_API int weft_resolve(weft_addr *addrs, int n, const char *host, const char 
 
 /** Zero is the default of every field. What is for connections may be given to a listener: those that it accepts get it. */
 typedef struct weft_tcp_options {
-    int backlog;     /* listeners; 0: the system's largest */
-    int reuse_port;  /* listeners: share the port with others */
-    int v6only;      /* an IPv6 listener takes no IPv4 */
-    int nagle;       /* connections: let small writes wait to be joined (default: sent at once) */
-    int64_t timeout; /* weft_tcp_connect(): nanoseconds, 0: none of its own */
+    int backlog;    /* listeners; 0: the system's largest */
+    int reuse_port; /* listeners: share the port with others */
+    int v6only;     /* an IPv6 listener takes no IPv4 */
+    int nagle;      /* connections: let small writes wait to be joined (default: sent at once) */
+    int64_t timeout; /* weft_tcp_connect(): of the whole, asking for the name included; nanoseconds, 0: none of its own */
     int64_t keepalive; /* connections: probe after so long without traffic, nanoseconds (whole seconds, rounded up); 0: off */
     int64_t keepalive_interval; /* between probes; 0: the system's */
     int keepalive_count;        /* probes without an answer until the connection is broken; 0: the system's */
@@ -61,7 +61,7 @@ typedef struct weft_tcp_options {
     int64_t linger; /* connections: nanoseconds that the kernel tries to send the rest after a close; 0: the system's way; WEFT_LINGER_RESET */
     size_t send_buffer;    /* bytes; 0: the system's, which adapts */
     size_t receive_buffer; /* bytes; 0: the system's, which adapts */
-    const char *bind;      /* weft_tcp_connect(): the address of this side, "10.0.0.7:0" */
+    const char *bind; /* weft_tcp_connect(): the address of this side, "10.0.0.7:0"; only peers of its family are tried */
 } weft_tcp_options;
 
 /** weft_tcp_options.linger: a close breaks the connection, the peer gets WEFT_ECONNRESET, and the port is free at once. */
@@ -82,9 +82,9 @@ static inline int weft_tcp_listen(weft_listener **l, const char *address, const 
 }
 
 /**
- * **awaits** a connection to "host:port", "[::1]:80" or "example.org:http". All addresses of a name are tried, a quarter of a second apart, families in turn,
+ * **awaits** a connection to "host:port", "[::1]:80" or "example.org:http". All addresses of a name (16 at most) are tried, a quarter of a second apart, families in turn,
  * and the first that answers is it (RFC 8305). The options are applied before.
- * Returns: 0; WEFT_EINVAL; as weft_resolve(); WEFT_ETIMEDOUT; an interruption; or the code of the address that failed last, and weft_error_detail() says
+ * Returns: 0; WEFT_EINVAL (also: no such service); as weft_resolve(); WEFT_ETIMEDOUT; an interruption; or the code of the address that failed last, and weft_error_detail() says
  * which one failed how. Cancel-safe: an interrupted one leaves nothing behind.
  */
 static inline int weft_tcp_connect(weft_stream **s, const char *address, const weft_tcp_options *options)
@@ -92,7 +92,10 @@ static inline int weft_tcp_connect(weft_stream **s, const char *address, const w
     return weft_tcp_connect_sized(s, address, options, sizeof *options);
 }
 
-/** Its poll twin, for one address. Returns 0, WEFT_PENDING, or a negative code. */
+/**
+ * Its poll twin, for one address; options.timeout is not looked at. @address is the same in every poll, @options are read by the first.
+ * Returns: 0, WEFT_PENDING, or a negative code. weft_op_drop() closes what is half open.
+ */
 WEFT_API int weft_poll_tcp_connect_sized(weft_context *cx, weft_op *op, weft_stream **s, const weft_addr *address,
                                          const weft_tcp_options *options, size_t size);
 static inline int weft_poll_tcp_connect(weft_context *cx, weft_op *op, weft_stream **s, const weft_addr *address,
