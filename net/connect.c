@@ -321,8 +321,10 @@ WF_NOINLINE static int connect_name(weft_stream **out, const plan *p, const wf_h
     runner runners[MOST_ADDRESSES];
     wf_resolve_wish wish = {.family = p->family, .in_turn = true, .deadline = deadline};
     int n = wf_resolve_name(addrs, MOST_ADDRESSES, to->host, to->port, &wish);
-    if (n < 0)
-        return complain(address, n == UV_EAI_SERVICE ? WEFT_EINVAL : n);
+    if (n < 0) {
+        complain(address, n);
+        return n == UV_EAI_SERVICE ? WEFT_EINVAL : n;
+    }
     race r = {.plan = p, .addrs = addrs, .runners = runners, .n = n};
     return connect_in_time(out, &r, address, deadline);
 }

@@ -21,7 +21,7 @@
 #define DIGITS "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-static bool is_number(const char *text) { return *text && text[strspn(text, DIGITS)] == '\0'; }
+static bool is_number(const char *text) { return text[strspn(text, DIGITS)] == '\0'; }
 
 /* -1: it is too large. */
 static int port_number(const char *text)
@@ -34,9 +34,10 @@ static int port_number(const char *text)
 /* As RFC 6335 has them. The rest never gets to getaddrinfo(), which takes " 80", "-1" and "65616" for numbers. */
 static bool is_service(const char *text)
 {
-    return strspn(text, DIGITS LETTERS) > 0 && strpbrk(text, LETTERS) && strlen(text) < WF_SERVICE_SIZE &&
-           text[strspn(text, DIGITS LETTERS "-_.+")] == '\0';
+    return strspn(text, DIGITS LETTERS) > 0 && strpbrk(text, LETTERS) && text[strspn(text, DIGITS LETTERS "-_.+")] == '\0';
 }
+
+static bool fits(const char *text, size_t size) { return text[0] != '\0' && strlen(text) < size; }
 
 /* Its last label is a number: an IPv4 address, or nothing. There is no such name, but getaddrinfo() reads "127.1" and "1" somehow. */
 static bool ends_in_number(const char *host)
@@ -54,7 +55,7 @@ int wf_resolve_numeric(weft_addr *out, const char *host, const char *port)
     char text[WF_HOST_SIZE + 16];
     bool number = is_number(port), v6 = strchr(host, ':') != NULL;
     int at = number ? port_number(port) : 0;
-    if (host[0] == '\0' || strlen(host) >= WF_HOST_SIZE || at < 0 || (!number && !is_service(port)))
+    if (!fits(host, WF_HOST_SIZE) || !fits(port, WF_SERVICE_SIZE) || at < 0 || (!number && !is_service(port)))
         return WEFT_EINVAL;
     snprintf(text, sizeof text, v6 ? "[%s]:%d" : "%s:%d", host, at);
     bool parsed = weft_addr_parse(out, text) == 0;

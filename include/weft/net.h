@@ -82,7 +82,7 @@ static inline int weft_tcp_listen(weft_listener **l, const char *address, const 
 }
 
 /**
- * **awaits** a connection to "host:port", "[::1]:80" or "example.org:http". All addresses of a name are tried, a quarter of a second apart, families in turn,
+ * **awaits** a connection to "host:port", "[::1]:80" or "example.org:http". All addresses of a name (16 at most) are tried, a quarter of a second apart, families in turn,
  * and the first that answers is it (RFC 8305). The options are applied before.
  * Returns: 0; WEFT_EINVAL (also: no such service); as weft_resolve(); WEFT_ETIMEDOUT; an interruption; or the code of the address that failed last, and weft_error_detail() says
  * which one failed how. Cancel-safe: an interrupted one leaves nothing behind.
