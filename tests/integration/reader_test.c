@@ -452,6 +452,33 @@ WF_TEST_WORKERS(reader, an_end_that_comes_with_the_last_bytes_is_not_waited_for)
     run(workers, ends_at_any_moment, NULL);
 }
 
+static void *wait_for_end_inside(void *r)
+{
+    expect_code(r, WEFT_EOF);
+    return NULL;
+}
+
+/* A short read says that nothing more is there, but not when the end is: nobody would tell of it again. */
+static void *half_and_the_end_at_once(void *arg)
+{
+    weft_stream *a, *b;
+    (*(make_pair *)arg)(&a, &b);
+    weft_task *task = spawn_settled(wait_for_end_inside, reader_of(a, 0));
+    puts_to(b, "half");
+    weft_close(b);
+    cr_assert_eq(weft_join(task, NULL), 0);
+    weft_close(a);
+    return NULL;
+}
+
+WF_TEST_WORKERS(reader, half_an_item_and_the_end_that_come_at_once_are_both_seen)
+{
+    make_pair make = memory_pair;
+    run_paused(workers, half_and_the_end_at_once, &make);
+    make = tcp_pair;
+    run_paused(workers, half_and_the_end_at_once, &make);
+}
+
 static void *too_long(void *arg)
 {
     weft_stream *a, *b;
