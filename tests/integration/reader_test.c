@@ -452,6 +452,33 @@ WF_TEST_WORKERS(reader, an_end_that_comes_with_the_last_bytes_is_not_waited_for)
     run(workers, ends_at_any_moment, NULL);
 }
 
+static void *wait_for_end_inside(void *r)
+{
+    expect_code(r, WEFT_EOF);
+    return NULL;
+}
+
+/* A short read says that nothing more is there, but not when the end is: nobody would tell of it again. */
+static void *half_and_the_end_at_once(void *arg)
+{
+    weft_stream *a, *b;
+    (*(make_pair *)arg)(&a, &b);
+    weft_task *task = spawn_settled(wait_for_end_inside, reader_of(a, 0));
+    puts_to(b, "half");
+    weft_close(b);
+    cr_assert_eq(weft_join(task, NULL), 0);
+    weft_close(a);
+    return NULL;
+}
+
+WF_TEST_WORKERS(reader, half_an_item_and_the_end_that_come_at_once_are_both_seen)
+{
+    make_pair make = memory_pair;
+    run_paused(workers, half_and_the_end_at_once, &make);
+    make = tcp_pair;
+    run_paused(workers, half_and_the_end_at_once, &make);
+}
+
 static void *too_long(void *arg)
 {
     weft_stream *a, *b;
@@ -750,6 +777,56 @@ static void *makes_no_sense(void *arg)
 }
 
 Test(reader, what_makes_no_sense_is_refused) { run(1, makes_no_sense, nothing(NULL)); }
+
+/* ---- stackless tasks ------------------------------------------------------------------------------------------- */
+
+typedef struct stackless {
+    weft_future future;
+    weft_stream *stream;
+    weft_reader *reader;
+    char got[16];
+    size_t size;
+} stackless;
+
+/* Lines are for those who can wait; but nobody reads past the reader. */
+static weft_poll poll_stackless(weft_future *self, weft_context *cx, void **result)
+{
+    stackless *t = WEFT_CONTAINER_OF(self, stackless, future);
+    (void)result;
+    expect_code(t->reader, WEFT_EDEADLK);
+    while (t->size < 8) {
+        ssize_t n = weft_poll_read(cx, t->stream, t->got + t->size, 3);
+        if (n == WEFT_PENDING)
+            return WEFT_PENDING;
+        cr_assert_gt(n, 0);
+        t->size += (size_t)n;
+    }
+    return WEFT_READY;
+}
+
+static void drop_stackless(weft_future *self) { (void)self; }
+
+static void *polled(void *arg)
+{
+    static const weft_future_ops ops = {.poll = poll_stackless, .drop = drop_stackless};
+    weft_stream *a, *b;
+    weft_task *task;
+    (void)arg;
+    memory_pair(&a, &b);
+    stackless t = {.future.ops = &ops, .stream = a, .reader = reader_of(a, 0)};
+    puts_to(b, "line\n1234");
+    expect_line(t.reader, "line");
+    cr_assert_eq(weft_spawn_future(&task, &t.future), 0);
+    settle();
+    puts_to(b, "5678");
+    cr_assert_eq(weft_join(task, NULL), 0);
+    cr_assert_arr_eq(t.got, "12345678", 8);
+    weft_close(a);
+    weft_close(b);
+    return NULL;
+}
+
+WF_TEST_WORKERS(reader, a_stackless_task_takes_what_the_reader_holds) { run_paused(workers, polled, NULL); }
 
 /* ---- ordinary threads ------------------------------------------------------------------------------------------ */
 

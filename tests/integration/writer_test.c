@@ -262,6 +262,7 @@ WF_TEST_WORKERS(writer, an_interrupted_write_is_kept_for_the_flush) { run_paused
 
 typedef struct sipping {
     weft_stream *stream;
+    const char *text;
     int sips;
 } sipping;
 
@@ -272,6 +273,8 @@ static void *sip(void *arg)
     for (int i = 0; i < s->sips; i++) {
         cr_assert_eq(weft_sleep(70 * WEFT_MS), 0);
         cr_assert_eq(weft_read_exact(s->stream, got, RING / 4), RING / 4);
+        cr_assert_arr_eq(got, s->text, RING / 4);
+        s->text += RING / 4;
     }
     free(got);
     return NULL;
@@ -285,7 +288,7 @@ static void *slowly(void *arg)
     (void)arg;
     overfill(&e, 3 * RING, 3 * RING);
     cr_assert_eq(weft_stream_set_timeouts(e.a, 0, 100 * WEFT_MS), 0);
-    sipping s = {e.b, 6};
+    sipping s = {e.b, e.text, 6};
     int64_t begun = weft_now();
     cr_assert_eq(weft_spawn(&task, sip, &s), 0);
     cr_assert_eq(weft_writer_flush(e.w), WEFT_ETIMEDOUT);
@@ -360,3 +363,91 @@ static void *aborted_stream(void *arg)
 }
 
 WF_TEST_WORKERS(writer, a_stream_that_is_aborted_says_so_to_who_flushes) { run_paused(workers, aborted_stream, NULL); }
+
+/* ---- layers ---------------------------------------------------------------------------------------------------- */
+
+/* Takes up to 1,000 bytes, which then are under way, and says so when all of them are below: as TLS does with its records. */
+typedef struct records {
+    weft_layer layer;
+    char record[1000];
+    size_t size, gone;
+    int given_up;
+} records;
+
+static ssize_t records_write(weft_layer *self, const void *buf, size_t size)
+{
+    records *r = WEFT_CONTAINER_OF(self, records, layer);
+    if (r->size == 0) {
+        r->size = size < sizeof r->record ? size : sizeof r->record;
+        memcpy(r->record, buf, r->size);
+    }
+    while (r->gone < r->size) {
+        ssize_t n = weft_layer_write_below(self, r->record + r->gone, r->size - r->gone);
+        if (n < 0)
+            return n;
+        r->gone += (size_t)n;
+    }
+    ssize_t done = (ssize_t)r->size;
+    r->size = r->gone = 0;
+    return done;
+}
+
+static ssize_t records_read(weft_layer *self, void *buf, size_t size) { return weft_layer_read_below(self, buf, size); }
+
+static size_t records_give_up(weft_layer *self)
+{
+    records *r = WEFT_CONTAINER_OF(self, records, layer);
+    r->given_up++;
+    return r->size;
+}
+
+static void records_drop(weft_layer *self) { (void)self; }
+
+static const weft_layer_ops records_ops = {
+    .read = records_read, .write = records_write, .give_up = records_give_up, .drop = records_drop};
+
+/* A long write ran out of patience after it had moved something, was given up by the layer, and began again with bytes that were under way. */
+static void *patient_over_a_layer(void *arg)
+{
+    ends e;
+    weft_task *task;
+    records r = {.layer.ops = &records_ops};
+    (void)arg;
+    overfill(&e, 3 * RING, 3 * RING);
+    cr_assert_eq(weft_stream_push_layer(e.a, &r.layer), 0);
+    cr_assert_eq(weft_stream_set_timeouts(e.a, 0, 100 * WEFT_MS), 0);
+    sipping s = {e.b, e.text, 12};
+    cr_assert_eq(weft_spawn(&task, sip, &s), 0);
+    cr_assert_eq(weft_writer_flush(e.w), 0);
+    cr_assert_eq(r.given_up, 0);
+    cr_assert_eq(weft_join(task, NULL), 0);
+    close_ends(&e);
+    return NULL;
+}
+
+WF_TEST_WORKERS(writer, a_patient_write_over_a_layer_is_not_given_up_in_between)
+{
+    run_paused(workers, patient_over_a_layer, NULL);
+}
+
+/* What a layer has under way counts as gone: it is not written again. */
+static void *interrupted_over_a_layer(void *arg)
+{
+    ends e;
+    records r = {.layer.ops = &records_ops};
+    (void)arg;
+    overfill(&e, 3 * RING, 2 * RING);
+    cr_assert_eq(weft_stream_push_layer(e.a, &r.layer), 0);
+    cr_assert_eq(weft_stream_set_timeouts(e.a, 0, 100 * WEFT_MS), 0);
+    cr_assert_eq(weft_writer_flush(e.w), WEFT_ETIMEDOUT);
+    cr_assert_eq(r.given_up, 1);
+    cr_assert_eq(weft_writer_buffered(e.w), 2 * RING - (RING + r.size - r.gone));
+    expect_some(&e, 0, RING);
+    close_ends(&e);
+    return NULL;
+}
+
+WF_TEST_WORKERS(writer, what_a_layer_has_under_way_is_not_kept_to_be_written_again)
+{
+    run_paused(workers, interrupted_over_a_layer, NULL);
+}
