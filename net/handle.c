@@ -139,10 +139,12 @@ WF_NOINLINE static int duplicate(int fd)
 static int copy_claimed(weft_stream *s, uint64_t word)
 {
     wf_stream_extra *extra = wf_stream_extra_of(s);
+    int fd = wf_load_rlx(&s->source.fd);
+    if (fd < 0)
+        return WEFT_ENOTSUP;
     if ((word & WF_SRC_REFS) != WF_SRC_REF || wf_stream_top(s) || (extra->reader && wf_reader_held(extra->reader) > 0))
         return WEFT_EBUSY;
-    int fd = wf_load_rlx(&s->source.fd);
-    return fd >= 0 ? duplicate(fd) : WEFT_ENOTSUP;
+    return duplicate(fd);
 }
 
 /* Nobody operates any more when it is closed, so it is not shut down either. */
@@ -196,6 +198,8 @@ int weft_close_write(weft_stream *s)
         return err;
     wf_source_op op = shutting(s);
     err = (int)attempt_shut(&op, &drained);
+    if (err < 0 && wf_source_closing(&s->source))
+        err = WEFT_ECLOSED;
     wf_source_release(&s->source, WF_WRITE, false, word);
     return err == WEFT_EAGAIN ? (int)wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_WRITE)) : err;
 }
@@ -222,9 +226,10 @@ static int name_of(weft_stream *s, wf_name_call call, weft_addr *out)
 {
     if (!s || !out)
         return WEFT_EINVAL;
+    int fd = wf_load_rlx(&s->source.fd);
     if (wf_source_closing(&s->source))
         return WEFT_ECLOSED;
-    return wf_socket_name(wf_load_rlx(&s->source.fd), call, out);
+    return fd >= 0 ? wf_socket_name(fd, call, out) : WEFT_ENOTSOCK;
 }
 
 int weft_stream_peer(weft_stream *s, weft_addr *out) { return name_of(s, getpeername, out); }
