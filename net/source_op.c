@@ -6,6 +6,8 @@
 
 static ssize_t finish(wf_source_op *op, bool drained, ssize_t result)
 {
+    if (wf_unlikely(op->begun) && result < 0)
+        result = op->give_up(op, result);
     op->claimed = false;
     wf_source_release(op->source, op->direction, drained, op->word);
     return result;
@@ -22,16 +24,17 @@ static ssize_t attempt(wf_source_op *op, bool *drained)
         if (n <= 0 || !op->all)
             return n;
         op->done += (size_t)n;
+        if (op->patience > 0)
+            op->moved = weft_now();
         if (op->done == op->size)
             return (ssize_t)op->done;
     }
 }
 
-/* Where to arm it, if it is not: with the runtime that it belongs to, on this worker if it is one of them. */
+/* Where to arm it, if it is not: with the runtime that it belongs to, on this worker if it is one of them. Also if the word says that it is
+ * armed: the other direction may be failing in it. */
 static struct wf_reactor *reactor_for(const wf_source_op *op, const wf_exec *exec)
 {
-    if (wf_likely(op->word & WF_SRC_ARMED))
-        return NULL;
     return wf_reactor_here(wf_container(op->source->sources, weft_runtime, sources), exec);
 }
 

@@ -24,10 +24,14 @@ struct weft_listener {
 
 /* ---- what a stream may have besides --------------------------------------------------------------------------- */
 
+/* Does a short count mean that there is no more? Found out at the first one. */
+enum { WF_STREAM_UNFRAMED = 1, WF_STREAM_FRAMED = 2 };
+
 typedef struct wf_stream_extra {
     wf_aptr layer;       /* weft_layer, the one on top; changed under both claims */
     weft_reader *reader; /* under the claim for reading */
     wf_ai64 timeouts[2]; /* by direction, ns; 0: none */
+    wf_aint framing;     /* WF_STREAM_…; 0: nobody has asked yet */
 } wf_stream_extra;
 
 _Static_assert(sizeof(wf_stream_extra) <= sizeof(((wf_source *)0)->user), "it lies in the spare words");
@@ -62,13 +66,18 @@ typedef struct wf_source_op {
     wf_direction direction;
     bool claimed;
     bool always; /* attempt is called also when the descriptor is not ready: it asks wf_source_op_ready() itself */
+    bool all;    /* go on until size bytes are done, or the end comes */
+    bool begun;  /* a layer may have begun with what it said EAGAIN to: give_up is called if it is not offered again */
     uint64_t word;
     /* What is tried, without waiting: a count, WEFT_EAGAIN, or a negative code. *@drained: the descriptor has nothing more. */
     ssize_t (*attempt)(struct wf_source_op *op, bool *drained);
     void *buf;
     size_t size;
-    bool all;    /* go on until size bytes are done, or the end comes */
     size_t done; /* of all */
+    /* What is begun will not be attempted again, for the reason of @result (negative). Returns what to say instead. NULL: the same. */
+    ssize_t (*give_up)(struct wf_source_op *op, ssize_t result);
+    int64_t patience; /* of all, ns: how long it waits without moving anything; 0: any time */
+    int64_t moved;    /* with patience: when it last did */
 } wf_source_op;
 
 extern const wf_op_ops wf_source_op_ops;
