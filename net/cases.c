@@ -23,11 +23,13 @@ static ssize_t look_readable(wf_source_op *op, bool *drained)
     weft_reader *reader = wf_stream_extra_of(s)->reader;
     weft_layer *top = wf_stream_top(s);
     (void)drained;
+    while (top && !top->ops->readable)
+        top = top->below_;
     if (reader && wf_reader_held(reader) > 0)
         return 1;
     if (!wf_source_op_ready(op))
         return WEFT_EAGAIN;
-    if (top && top->ops->readable)
+    if (top)
         return top->ops->readable(top) ? 1 : WEFT_EAGAIN;
     return look(op, POLLIN);
 }

@@ -204,6 +204,8 @@ int weft_close_write(weft_stream *s)
     if (err < 0)
         return err;
     err = wf_stream_shut_now(s);
+    if (err < 0 && wf_source_closing(&s->source))
+        err = WEFT_ECLOSED;
     wf_source_release(&s->source, WF_WRITE, false, word);
     if (err != WEFT_EAGAIN)
         return err;
@@ -233,9 +235,10 @@ static int name_of(weft_stream *s, wf_name_call call, weft_addr *out)
 {
     if (!s || !out)
         return WEFT_EINVAL;
+    int fd = wf_load_rlx(&s->source.fd);
     if (wf_source_closing(&s->source))
         return WEFT_ECLOSED;
-    return wf_socket_name(wf_load_rlx(&s->source.fd), call, out);
+    return fd >= 0 ? wf_socket_name(fd, call, out) : WEFT_ENOTSOCK;
 }
 
 int weft_stream_peer(weft_stream *s, weft_addr *out) { return name_of(s, getpeername, out); }

@@ -4,7 +4,6 @@
  * end's source himself, as the set would. So nothing is ever under way, and a test under the paused clock is exact. */
 #include <base/lock.h>
 #include <net/stream.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { RING = 64 * 1024 };
@@ -23,6 +22,7 @@ typedef struct end {
 } end;
 
 typedef struct pair {
+    const weft_allocator *allocator; /* the runtime's */
     wf_mutex lock;
     int users;              /* under lock: ends that are not gone */
     ring ring[2];           /* under lock */
@@ -122,7 +122,7 @@ static void pair_drop(weft_layer *self)
     if (!last)
         return;
     wf_mutex_destroy(&p->lock);
-    free(p);
+    wf_free(p->allocator, p);
 }
 
 static const weft_layer_ops pair_ops = {.read = pair_read,
@@ -152,15 +152,16 @@ int weft_stream_pair(weft_stream **a, weft_stream **b)
     wf_sources *all = wf_sources_here();
     if (!all)
         return WEFT_ENORUNTIME;
-    pair *p = calloc(1, sizeof *p);
+    pair *p = wf_alloc(all->allocator, sizeof *p);
     wf_source *first = p ? wf_source_open(all, -1, &wf_stream_in_memory, true) : NULL;
     wf_source *second = first ? wf_source_open(all, -1, &wf_stream_in_memory, true) : NULL;
     if (!second) {
         if (first)
             wf_source_close(first);
-        free(p);
+        wf_free(all->allocator, p);
         return WEFT_ENOMEM;
     }
+    p->allocator = all->allocator;
     wf_mutex_init(&p->lock);
     p->users = 2;
     join(p, 0, first);

@@ -195,7 +195,7 @@ static int read_item(weft_reader *r, item_op *o, char **item, size_t *length)
 {
     o->op = (wf_source_op){.source = &r->stream->source, .direction = WF_READ, .always = true, .attempt = attempt_item};
     o->reader = r;
-    ssize_t n = wf_stream_await(&wf_source_op_ops, &o->op);
+    ssize_t n = wf_stream_await(&o->op);
     *item = n > 0 ? o->item : NULL;
     if (length)
         *length = n > 0 ? o->length : 0;

@@ -6,6 +6,8 @@
 
 static ssize_t finish(wf_source_op *op, bool drained, ssize_t result)
 {
+    if (wf_unlikely(op->begun) && result < 0)
+        result = op->give_up(op, result);
     op->claimed = false;
     wf_source_release(op->source, op->direction, drained, op->word);
     return result;
@@ -27,35 +29,23 @@ static ssize_t attempt(wf_source_op *op, bool *drained)
     }
 }
 
-/* Where to arm it, if it is not: with the runtime that it belongs to, on this worker if it is one of them. */
+/* Where to arm it, if it is not: with the runtime that it belongs to, on this worker if it is one of them. Also if the word says that it is
+ * armed: the other direction may be failing in it. */
 static struct wf_reactor *reactor_for(const wf_source_op *op, const wf_exec *exec)
 {
-    if (wf_likely(op->word & WF_SRC_ARMED))
-        return NULL;
     return wf_reactor_here(wf_container(op->source->sources, weft_runtime, sources), exec);
-}
-
-int wf_source_op_wait(wf_source_op *op, weft_context *cx)
-{
-    return wf_source_wait(op->source, op->direction, &op->word, reactor_for(op, cx->exec), cx);
-}
-
-int wf_source_op_claim(wf_source_op *op)
-{
-    if (op->claimed) {
-        op->word = wf_load_acq(&op->source->word);
-        return 0;
-    }
-    int err = wf_source_claim(op->source, op->direction, &op->word);
-    op->claimed = err == 0;
-    return err;
 }
 
 ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
 {
-    int err = wf_source_op_claim(op);
-    if (err < 0)
-        return err;
+    if (!op->claimed) {
+        int err = wf_source_claim(op->source, op->direction, &op->word);
+        if (err < 0)
+            return err;
+        op->claimed = true;
+    } else {
+        op->word = wf_load_acq(&op->source->word);
+    }
     for (;;) {
         if (wf_unlikely(op->word & WF_SRC_CLOSING))
             return finish(op, false, WEFT_ECLOSED);
@@ -67,7 +57,7 @@ ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
             if (n != WEFT_EAGAIN)
                 return finish(op, drained, n);
         }
-        int waited = wf_source_op_wait(op, cx);
+        int waited = wf_source_wait(op->source, op->direction, &op->word, reactor_for(op, cx->exec), cx);
         if (waited == WEFT_PENDING && hold)
             return WEFT_PENDING;
         if (waited < 0)

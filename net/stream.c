@@ -78,6 +78,28 @@ ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size)
 
 /* ---- attempts -------------------------------------------------------------------------------------------------- */
 
+WF_NOINLINE static int framing_of(int fd)
+{
+    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+    getsockname(fd, (struct sockaddr *)&sa, &(socklen_t){sizeof sa});
+    return sa.ss_family == AF_INET || sa.ss_family == AF_INET6 ? WF_STREAM_UNFRAMED : WF_STREAM_FRAMED;
+}
+
+/* A terminal gives a line at a time, a pipe may give a packet, a Unix socket what was sent together with a descriptor: there may be more. */
+static bool is_framed(weft_stream *s)
+{
+    wf_aint *framing = &wf_stream_extra_of(s)->framing;
+    if (wf_unlikely(wf_load_rlx(framing) == 0))
+        wf_store_rlx(framing, s->source.kind->socket ? framing_of(wf_load_rlx(&s->source.fd)) : WF_STREAM_FRAMED);
+    return wf_load_rlx(framing) == WF_STREAM_FRAMED;
+}
+
+/* A short count from TCP says that the socket is drained; others, and a layer, say so by EAGAIN alone. */
+bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted)
+{
+    return n >= 0 && (size_t)n < wanted && !wf_stream_top(s) && !is_framed(s);
+}
+
 static ssize_t attempt_read(wf_source_op *op, bool *drained)
 {
     weft_stream *s = stream_of(op);
@@ -98,25 +120,21 @@ static ssize_t attempt_write(wf_source_op *op, bool *drained)
     weft_stream *s = stream_of(op);
     size_t rest = op->size - op->done;
     ssize_t n = wf_stream_write_now(s, (char *)op->buf + op->done, rest);
+    op->begun = n == WEFT_EAGAIN && rest > 0 && wf_stream_top(s);
     *drained = wf_stream_is_short(s, n, rest);
     return n;
 }
 
-/* How much of a write that is given up is under way all the same. */
-static ssize_t cancel_write(void *arg)
+/* How much of a write that is given up is under way all the same. Of all it is no matter: part of that may have been sent. */
+static ssize_t give_up_write(wf_source_op *op, ssize_t result)
 {
-    wf_source_op *op = arg;
-    weft_layer *top = op->claimed ? wf_stream_top(stream_of(op)) : NULL;
-    size_t taken = top && top->ops->give_up ? top->ops->give_up(top) : 0;
-    wf_source_op_cancel(op);
+    weft_layer *top = wf_stream_top(stream_of(op));
+    if (result == WEFT_ECLOSED || !top->ops->give_up)
+        return result;
+    size_t taken = top->ops->give_up(top);
     op->done += taken;
-    return taken > 0 && !op->all ? (ssize_t)taken : WEFT_PENDING;
+    return taken > 0 && !op->all ? (ssize_t)taken : result;
 }
-
-static ssize_t op_poll(void *op, weft_context *cx) { return wf_source_op_poll(op, cx, true); }
-
-static const wf_op_ops read_ops = {.poll = op_poll, .cancel = wf_source_op_cancel};
-static const wf_op_ops write_ops = {.poll = op_poll, .cancel = cancel_write};
 
 static wf_source_op reading(weft_stream *s, void *buf, size_t size)
 {
@@ -129,45 +147,53 @@ static wf_source_op writing(weft_stream *s, const void *buf, size_t size)
     return (wf_source_op){.source = &s->source,
                           .direction = WF_WRITE,
                           .attempt = attempt_write,
+                          .give_up = give_up_write,
                           .buf = (void *)(uintptr_t)(buf ? buf : ""),
                           .size = size};
 }
 
 /* ---- not longer than ------------------------------------------------------------------------------------------- */
 
+static int64_t timeout_of(weft_stream *s, wf_direction direction)
+{
+    return wf_load_rlx(&wf_stream_extra_of(s)->timeouts[direction]);
+}
+
 int64_t wf_stream_deadline(weft_stream *s, wf_direction direction)
 {
-    int64_t timeout = wf_load_rlx(&wf_stream_extra_of(s)->timeouts[direction]);
+    int64_t timeout = timeout_of(s, direction);
     return wf_likely(timeout == 0) ? WEFT_FOREVER : wf_add_saturating(weft_now(), timeout);
 }
 
-void wf_stream_moved(wf_source_op *op, size_t n)
+/* The wait was as long as the stream's own patience, but something moved in it. */
+static bool is_patient(const wf_source_op *op)
 {
-    op->done += n;
-    op->until = wf_stream_deadline(stream_of(op), op->direction);
+    return op->claimed && op->patience > 0 && wf_exec_current()->cause == NULL &&
+           weft_now() < wf_add_saturating(op->moved, op->patience);
 }
 
-/* Polls as the operation's own does; what is given up is given up by wf_stream_await(). */
-static const wf_op_ops patient_ops = {.poll = op_poll};
+static ssize_t op_poll(void *op, weft_context *cx) { return wf_source_op_poll(op, cx, true); }
 
-/* Given up is an operation that still has its claim. That it was the patience, and not a scope or an abort, shows in the cause. */
-static bool may_go_on(const wf_source_op *op, ssize_t n, int64_t waited_until)
-{
-    return op->claimed && n == WEFT_ETIMEDOUT && wf_exec_current()->cause == NULL && op->until > waited_until;
-}
+/* Interrupted, it keeps its claim, and what a layer has begun: wf_stream_await() goes on, or gives it up. */
+static const wf_op_ops keeping_ops = {.poll = op_poll};
 
-ssize_t wf_stream_await(const wf_op_ops *ops, wf_source_op *op)
+ssize_t wf_stream_await(wf_source_op *op)
 {
-    int64_t until;
     ssize_t n;
-    op->until = wf_stream_deadline(stream_of(op), op->direction);
-    do {
-        until = op->until;
-        n = wf_await(&patient_ops, op, until);
-    } while (may_go_on(op, n, until));
-    if (op->claimed)
-        ops->cancel(op);
+    op->patience = timeout_of(stream_of(op), op->direction);
+    op->moved = op->patience > 0 ? weft_now() : 0;
+    do
+        n = wf_await(&keeping_ops, op, op->patience > 0 ? wf_add_saturating(op->moved, op->patience) : WEFT_FOREVER);
+    while (wf_unlikely(n == WEFT_ETIMEDOUT) && is_patient(op));
+    if (wf_unlikely(op->claimed))
+        wf_source_op_cancel(op);
     return n;
+}
+
+static ssize_t await_all(wf_source_op *op)
+{
+    op->all = true;
+    return wf_stream_await(op);
 }
 
 int weft_stream_set_timeouts(weft_stream *s, int64_t read, int64_t write)
@@ -187,7 +213,7 @@ ssize_t weft_read(weft_stream *s, void *buf, size_t size)
     if (!s || !buf || size == 0 || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = reading(s, buf, size);
-    return wf_await(&read_ops, &op, wf_stream_deadline(s, WF_READ));
+    return wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_READ));
 }
 
 ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
@@ -197,8 +223,7 @@ ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
     if (size == 0)
         return 0;
     wf_source_op op = reading(s, buf, size);
-    op.all = true;
-    ssize_t n = wf_stream_await(&read_ops, &op);
+    ssize_t n = await_all(&op);
     return n == 0 && op.done > 0 ? WEFT_EOF : n;
 }
 
@@ -207,7 +232,7 @@ ssize_t weft_write_some(weft_stream *s, const void *buf, size_t size)
     if (!s || (!buf && size) || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = writing(s, buf, size);
-    return wf_await(&write_ops, &op, wf_stream_deadline(s, WF_WRITE));
+    return wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_WRITE));
 }
 
 ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
@@ -215,8 +240,7 @@ ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
     if (!s || (!buf && size) || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = writing(s, buf, size);
-    op.all = true;
-    return wf_stream_await(&write_ops, &op);
+    return await_all(&op);
 }
 
 ssize_t weft_poll_read(weft_context *cx, weft_stream *s, void *buf, size_t size)
@@ -282,7 +306,11 @@ static ssize_t attempt_writev(wf_source_op *op, bool *drained)
     int n = rest_of(wf_container(op, pieces_op, op), rest);
     if (n == 0)
         return 0;
-    return wf_stream_top(s) ? write_gathered(s, rest, n) : writev_fd(s, rest, n);
+    if (!wf_stream_top(s))
+        return writev_fd(s, rest, n);
+    ssize_t written = write_gathered(s, rest, n);
+    op->begun = written == WEFT_EAGAIN;
+    return written;
 }
 
 /* Scattered by hand: readv() saves a call only where the first piece is filled. */
@@ -308,7 +336,7 @@ static ssize_t attempt_readv(wf_source_op *op, bool *drained)
     for (int i = 0; i < n; i++)
         wanted += rest[i].iov_len;
     ssize_t got = readv_fd(wf_load_rlx(&s->source.fd), rest, n);
-    *drained = got > 0 && (size_t)got < wanted;
+    *drained = got > 0 && wf_stream_is_short(s, got, wanted);
     return got;
 }
 
@@ -333,7 +361,7 @@ ssize_t weft_readv(weft_stream *s, const struct iovec *iov, int n)
         return WEFT_EINVAL;
     pieces_op p = {.op = reading(s, NULL, size), .iov = iov, .n = n};
     p.op.attempt = attempt_readv;
-    return wf_await(&read_ops, &p.op, wf_stream_deadline(s, WF_READ));
+    return wf_await(&wf_source_op_ops, &p.op, wf_stream_deadline(s, WF_READ));
 }
 
 ssize_t wf_stream_writev(weft_stream *s, const struct iovec *iov, int n, size_t *done)
@@ -344,8 +372,7 @@ ssize_t wf_stream_writev(weft_stream *s, const struct iovec *iov, int n, size_t 
         return WEFT_EINVAL;
     pieces_op p = {.op = writing(s, NULL, size), .iov = iov, .n = n};
     p.op.attempt = attempt_writev;
-    p.op.all = true;
-    ssize_t result = wf_stream_await(&write_ops, &p.op);
+    ssize_t result = await_all(&p.op);
     *done = p.op.done;
     return result;
 }

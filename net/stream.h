@@ -24,10 +24,14 @@ struct weft_listener {
 
 /* ---- what a stream may have besides --------------------------------------------------------------------------- */
 
+/* Does a short count mean that there is no more? Found out at the first one. */
+enum { WF_STREAM_UNFRAMED = 1, WF_STREAM_FRAMED = 2 };
+
 typedef struct wf_stream_extra {
     wf_aptr layer;       /* weft_layer, the one on top; changed under both claims */
     weft_reader *reader; /* under the claim for reading */
     wf_ai64 timeouts[2]; /* by direction, ns; 0: none */
+    wf_aint framing;     /* WF_STREAM_…; 0: nobody has asked yet */
 } wf_stream_extra;
 
 _Static_assert(sizeof(wf_stream_extra) <= sizeof(((wf_source *)0)->user), "it lies in the spare words");
@@ -62,14 +66,18 @@ typedef struct wf_source_op {
     wf_direction direction;
     bool claimed;
     bool always; /* attempt is called also when the descriptor is not ready: it asks wf_source_op_ready() itself */
+    bool all;    /* go on until size bytes are done, or the end comes */
+    bool begun;  /* a layer may have begun with what it said EAGAIN to: give_up is called if it is not offered again */
     uint64_t word;
     /* What is tried, without waiting: a count, WEFT_EAGAIN, or a negative code. *@drained: the descriptor has nothing more. */
     ssize_t (*attempt)(struct wf_source_op *op, bool *drained);
     void *buf;
     size_t size;
-    bool all;      /* go on until size bytes are done, or the end comes */
-    size_t done;   /* of all */
-    int64_t until; /* wf_stream_await(): the stream's patience ends; later with each byte that moves */
+    size_t done; /* of all */
+    /* What is begun will not be attempted again, for the reason of @result (negative). Returns what to say instead. NULL: the same. */
+    ssize_t (*give_up)(struct wf_source_op *op, ssize_t result);
+    int64_t patience; /* wf_stream_await(), ns: how long it waits without moving anything; 0: any time */
+    int64_t moved;    /* with patience: when it last did */
 } wf_source_op;
 
 extern const wf_op_ops wf_source_op_ops;
@@ -85,12 +93,16 @@ ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold);
 /* The same for a stackless poll: no claim is kept while pending, and the budget is spent. */
 ssize_t wf_source_op_poll_once(wf_source_op *op, weft_context *cx);
 
-/* Drive @op, which is in the midst of one thing and may move it in many steps, by @ops: as long as something moves, the stream is patient. The claim is kept
- * throughout, so whoever is told that it is given up is told once. */
-ssize_t wf_stream_await(const wf_op_ops *ops, wf_source_op *op);
+/* Drive @op, which may move its thing in many steps: as long as something moves, the stream is patient. The claim is kept throughout. */
+ssize_t wf_stream_await(wf_source_op *op);
 
 /* An attempt of it has moved @n bytes. */
-void wf_stream_moved(wf_source_op *op, size_t n);
+static inline void wf_stream_moved(wf_source_op *op, size_t n)
+{
+    op->done += n;
+    if (wf_unlikely(op->patience > 0))
+        op->moved = weft_now();
+}
 
 /* Its parts, for operations that hold their claims over several attempts, and give them back by wf_source_op_cancel(). The first is called at the
  * beginning of each poll: it claims, and looks at the source's word. 0 or a negative code. */
@@ -105,11 +117,8 @@ int wf_source_op_wait(wf_source_op *op, weft_context *cx);
 ssize_t wf_stream_read_now(weft_stream *s, void *buf, size_t size);
 ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size);
 
-/* A short count from the kernel says that the socket is drained; a layer says so by EAGAIN alone. */
-static inline bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted)
-{
-    return n >= 0 && (size_t)n < wanted && !wf_stream_top(s);
-}
+/* Does a count of @n where @wanted were asked for say that there is no more? */
+bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted);
 
 /* weft_writev() that tells how much was written also when it fails. */
 ssize_t wf_stream_writev(weft_stream *s, const struct iovec *iov, int n, size_t *done);

@@ -19,11 +19,11 @@ enum { GENERATION_SHIFT = 48 };
 static uint64_t deliverable(uint32_t events)
 {
     uint64_t bits = 0;
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         bits |= WF_SRC_RRDY;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         bits |= WF_SRC_WRDY;
-    if (events & (EPOLLRDHUP | EPOLLHUP))
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLPRI)) /* urgent data: a read ends before it, and is short */
         bits |= WF_SRC_REOF;
     return bits;
 }
@@ -61,7 +61,7 @@ static void on_set_readable(uv_poll_t *watch, int status, int events)
 int wf_set_add(wf_reactor *r, wf_source *s, uint16_t generation)
 {
     struct epoll_event event = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         .data.u64 = (uint64_t)(uintptr_t)s | (uint64_t)generation << GENERATION_SHIFT,
     };
     return epoll_ctl(r->set, EPOLL_CTL_ADD, wf_load_rlx(&s->fd), &event) == 0 ? 0 : -errno;

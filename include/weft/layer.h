@@ -21,7 +21,8 @@ typedef struct weft_layer_ops {
     ssize_t (*write)(weft_layer *self, const void *buf, size_t size);
     /* A write that had said WEFT_EAGAIN is not called again. How many of its bytes are under way all the same. NULL: none ever are. */
     size_t (*give_up)(weft_layer *self);
-    /* Nonzero: read would say something other than WEFT_EAGAIN. NULL: as the descriptor. */
+    /* Nonzero: read would say something other than WEFT_EAGAIN. Called in the reader's place, so it may read ahead to find out: once it has said no, only
+       more from below is a reason to ask again. NULL: as what is below. */
     int (*readable)(weft_layer *self);
     /* Nothing more will be written: tell the peer. 0, WEFT_EAGAIN (called again), or a negative code. NULL: not to be had. */
     int (*close_write)(weft_layer *self);
@@ -48,7 +49,10 @@ WEFT_API int weft_stream_push_layer(weft_stream *s, weft_layer *layer);
 /** The layer on top; NULL: none. For whoever pushed it. */
 WEFT_API weft_layer *weft_stream_layer(weft_stream *s);
 
-/** For a layer's functions: read from, and write to, what is below it. A count, 0, WEFT_EAGAIN or a negative code. Never awaits, never SIGPIPE. */
+/**
+ * For a layer's functions: read from, and write to, what is below it. A count, 0, WEFT_EAGAIN or a negative code. Never awaits, never SIGPIPE.
+ * On another layer a write that has said WEFT_EAGAIN is to be offered again, the same bytes: it may have begun with them.
+ */
 WEFT_API ssize_t weft_layer_read_below(weft_layer *self, void *buf, size_t size);
 WEFT_API ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size);
 
