@@ -169,14 +169,18 @@ int weft_stream_release(weft_stream *s)
 
 WF_NOINLINE static int shut_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
 
-static ssize_t attempt_shut(wf_source_op *op, bool *drained)
+int wf_stream_shut_now(weft_stream *s)
 {
-    weft_stream *s = stream_of(op->source);
     weft_layer *top = wf_stream_top(s);
-    (void)drained;
     if (top)
         return top->ops->close_write ? top->ops->close_write(top) : WEFT_ENOTSUP;
     return s->source.kind->socket ? shut_write(wf_load_rlx(&s->source.fd)) : WEFT_ENOTSUP;
+}
+
+static ssize_t attempt_shut(wf_source_op *op, bool *drained)
+{
+    (void)drained;
+    return wf_stream_shut_now(stream_of(op->source));
 }
 
 static wf_source_op shutting(weft_stream *s)
@@ -188,16 +192,17 @@ static wf_source_op shutting(weft_stream *s)
 int weft_close_write(weft_stream *s)
 {
     uint64_t word;
-    bool drained;
     if (!s)
         return WEFT_EINVAL;
     int err = wf_source_claim(&s->source, WF_WRITE, &word);
     if (err < 0)
         return err;
-    wf_source_op op = shutting(s);
-    err = (int)attempt_shut(&op, &drained);
+    err = wf_stream_shut_now(s);
     wf_source_release(&s->source, WF_WRITE, false, word);
-    return err == WEFT_EAGAIN ? (int)wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_WRITE)) : err;
+    if (err != WEFT_EAGAIN)
+        return err;
+    wf_source_op op = shutting(s);
+    return (int)wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_WRITE));
 }
 
 void weft_close(weft_stream *s)

@@ -84,11 +84,21 @@ ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold);
 /* The same for a stackless poll: no claim is kept while pending, and the budget is spent. */
 ssize_t wf_source_op_poll_once(wf_source_op *op, weft_context *cx);
 
+/* Its parts, for operations that hold their claims over several attempts, and give them back by wf_source_op_cancel(). The first is called at the
+ * beginning of each poll: it claims, and looks at the source's word. 0 or a negative code. */
+int wf_source_op_claim(wf_source_op *op);
+
+/* An attempt said WEFT_EAGAIN, or the source is not ready: keep the waker, and WEFT_PENDING; or 0: try again; or a negative code. */
+int wf_source_op_wait(wf_source_op *op, weft_context *cx);
+
 /* ---- what others do with a stream under its claim -------------------------------------------------------------- */
 
 /* Read from, and write to, what is below the reader: the layers, or the descriptor. A count, 0, WEFT_EAGAIN or a negative code; never SIGPIPE. */
 ssize_t wf_stream_read_now(weft_stream *s, void *buf, size_t size);
 ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size);
+
+/* Tell the peer that nothing more comes: 0, WEFT_EAGAIN (only a layer) or a negative code. */
+int wf_stream_shut_now(weft_stream *s);
 
 /* What the reader holds (reader.c). All with the claim for reading. */
 size_t wf_reader_take(weft_reader *r, void *buf, size_t size);
