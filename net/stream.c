@@ -115,7 +115,8 @@ static ssize_t cancel_write(void *arg)
     weft_layer *top = op->claimed ? wf_stream_top(stream_of(op)) : NULL;
     size_t taken = top && top->ops->give_up ? top->ops->give_up(top) : 0;
     wf_source_op_cancel(op);
-    return taken > 0 && !op->all ? (ssize_t)taken : WEFT_PENDING;
+    op->done += taken; /* one of all of it may go on after its timeout, and must not send them twice */
+    return taken > 0 && (!op->all || op->done == op->size) ? (ssize_t)op->done : WEFT_PENDING;
 }
 
 static ssize_t op_poll(void *op, weft_context *cx) { return wf_source_op_poll(op, cx, true); }
