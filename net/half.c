@@ -329,6 +329,7 @@ ssize_t wf_half_poll(wf_half *h, weft_context *cx)
         err = claim(&h->out);
     if (err < 0)
         return err;
+    h->dry = h->full = false;
     ssize_t n = go_on(h, cx);
     if (h->quiet)
         wf_sigpipe_release(&h->sigpipe);

@@ -23,7 +23,7 @@ typedef struct wf_half {
     bool shuts;     /* the end is told to the destination */
     bool bulk;      /* so much comes that the kernel had better move it */
     bool refused;   /* it will not: these cannot be spliced */
-    bool dry, full; /* a short count said that the next attempt to read, or to write, would be in vain */
+    bool dry, full; /* a short count in this poll said that the next attempt to read, or to write, would be in vain */
     bool quiet;     /* SIGPIPE is held back until the end of this poll */
     bool piped;     /* pipe is one */
     wf_pipe pipe;

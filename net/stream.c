@@ -125,7 +125,7 @@ static ssize_t attempt_write(wf_source_op *op, bool *drained)
     return n;
 }
 
-/* How much of a write that is given up is under way all the same. Of all it is no matter: part of that may have been sent. */
+/* How much of a write that is given up is under way all the same: that counts as written. */
 static ssize_t give_up_write(wf_source_op *op, ssize_t result)
 {
     weft_layer *top = wf_stream_top(stream_of(op));
@@ -133,7 +133,7 @@ static ssize_t give_up_write(wf_source_op *op, ssize_t result)
         return result;
     size_t taken = top->ops->give_up(top);
     op->done += taken;
-    return taken > 0 && !op->all ? (ssize_t)taken : result;
+    return taken > 0 && (!op->all || op->done == op->size) ? (ssize_t)op->done : result;
 }
 
 static wf_source_op reading(weft_stream *s, void *buf, size_t size)
