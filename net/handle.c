@@ -142,10 +142,12 @@ WF_NOINLINE static int duplicate(int fd)
 static int copy_claimed(weft_stream *s, uint64_t word)
 {
     wf_stream_extra *extra = wf_stream_extra_of(s);
+    int fd = wf_load_rlx(&s->source.fd);
+    if (fd < 0)
+        return WEFT_ENOTSUP;
     if ((word & WF_SRC_REFS) != WF_SRC_REF || wf_stream_top(s) || (extra->reader && wf_reader_held(extra->reader) > 0))
         return WEFT_EBUSY;
-    int fd = wf_load_rlx(&s->source.fd);
-    return fd >= 0 ? duplicate(fd) : WEFT_ENOTSUP;
+    return duplicate(fd);
 }
 
 int weft_stream_release(weft_stream *s)
