@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <net/socket.h>
 #include <net/stream.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include <weft/time.h>
 
@@ -73,11 +73,12 @@ static const wf_source_kind listening_on_path = {.socket = true, .closing = clos
 
 /* ---- what nobody has any more ---------------------------------------------------------------------------------- */
 
-enum { LOCK_TRIES = 1000 };
+enum { LOCK_TRIES = 10000 };
 
-/* To be closed; or -1: it may not be read, or somebody sits on it. */
+/* To be closed; or -1: it may not be read, or somebody sits on it for a second and more. */
 static int lock_folder(const char *path)
 {
+    const struct timespec pause = {.tv_nsec = 100 * WEFT_US};
     char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) : 0;
@@ -89,7 +90,7 @@ static int lock_folder(const char *path)
             close(fd);
             return -1;
         }
-        sched_yield();
+        nanosleep(&pause, NULL);
     }
     return fd;
 }
@@ -109,15 +110,20 @@ static int is_stale(const char *path, const struct sockaddr *sa, size_t length)
     return refused ? 0 : WEFT_EADDRINUSE;
 }
 
-/* Of several who find it stale, in whatever processes, one replaces it: between the look and the bind the folder is locked (flock(2)), for some
- * system calls. Who cannot lock it does without. */
-static int replace(int fd, const char *path, const struct sockaddr *sa, size_t length)
+static int try_bind(int fd, const struct sockaddr *sa, size_t length)
+{
+    return bind(fd, sa, (socklen_t)length) == 0 ? 0 : -errno;
+}
+
+/* In place of what is stale. Of several who find it so, in whatever processes, one replaces it: all lock the folder (flock(2)) for these few system
+ * calls. Also who finds nothing there: Linux shows a path a moment before it knows whose it is. Who cannot lock it does without. */
+static int bind_path(int fd, const char *path, const struct sockaddr *sa, size_t length)
 {
     int lock = lock_folder(path);
-    int err = is_stale(path, sa, length);
-    if (err == 0) {
+    int err = try_bind(fd, sa, length);
+    if (err == WEFT_EADDRINUSE && (err = is_stale(path, sa, length)) == 0) {
         unlink(path);
-        err = bind(fd, sa, (socklen_t)length) == 0 ? 0 : -errno;
+        err = try_bind(fd, sa, length);
     }
     if (lock >= 0)
         close(lock);
@@ -150,9 +156,7 @@ static int listen_on_path(int fd, const char *path, const weft_addr *addr, const
     const struct sockaddr *sa = weft_addr_sockaddr(addr, &length);
     if (o->mode)
         fchmod(fd, o->mode); /* where that means nothing, the path is as the umask says until it is finished */
-    int err = bind(fd, sa, (socklen_t)length) == 0 ? 0 : -errno;
-    if (err == WEFT_EADDRINUSE)
-        err = replace(fd, path, sa, length);
+    int err = bind_path(fd, path, sa, length);
     if (err < 0)
         return err;
     err = finish_path(fd, path, o, p);
@@ -167,7 +171,8 @@ static int listen_on_name(int fd, const weft_addr *addr, const weft_unix_options
 {
     size_t length;
     const struct sockaddr *sa = weft_addr_sockaddr(addr, &length);
-    return bind(fd, sa, (socklen_t)length) == 0 ? start_listening(fd, o->backlog) : -errno;
+    int err = try_bind(fd, sa, length);
+    return err < 0 ? err : start_listening(fd, o->backlog);
 }
 
 /* The listener on @fd, which it owns; NULL: out of memory. */
@@ -211,12 +216,10 @@ int weft_unix_listen_sized(weft_listener **out, const char *path, const weft_uni
         memcpy(&o, options, WF_MIN(size, sizeof o));
     if (parse(&addr, path) < 0)
         return weft_error_set(WEFT_EINVAL, "listen: \"%s\" is no path for a socket", path ? path : "");
-    if (o.backlog < 0 || o.mode > 0777)
-        return WEFT_EINVAL;
     wf_sources *all = wf_sources_here();
     if (!all)
         return WEFT_ENORUNTIME;
-    int err = listen_at(out, all, &addr, &o);
+    int err = o.backlog < 0 || o.mode > 0777 ? WEFT_EINVAL : listen_at(out, all, &addr, &o);
     return err < 0 ? weft_error_set(err, "listen %s: %s", path, weft_strerror(err)) : 0;
 }
 

@@ -5,6 +5,7 @@
 #include <weft/group.h>
 #include <weft/io.h>
 #include <weft/os.h>
+#include <weft/time.h>
 
 typedef struct sink {
     weft_stream *from;
@@ -54,7 +55,14 @@ static void *write_input(void *arg)
     return NULL;
 }
 
-/* All three at once: it may not read before somebody takes what it writes. */
+/* A group that was cancelled says no more than that: why the caller is interrupted, the next await knows. */
+static int reason(int code)
+{
+    int why = code == WEFT_ECANCELED || code == WEFT_EABORTED ? weft_sleep(0) : 0;
+    return why < 0 ? why : code;
+}
+
+/* All three at once: it may not read before somebody takes what it writes. One may have failed before the last was there. */
 static int converse(feed *in, sink *out, sink *err)
 {
     weft_group *group;
@@ -68,10 +76,9 @@ static int converse(feed *in, sink *out, sink *err)
         code = weft_group_spawn(group, collect, out);
     if (code == 0)
         code = weft_group_spawn(group, collect, err);
-    if (code == 0)
-        code = weft_group_wait(group);
+    int why = weft_group_wait(group);
     weft_group_close(group);
-    return code;
+    return reason(why < 0 ? why : code);
 }
 
 static void hand_out(weft_output *output, sink *out, sink *err)

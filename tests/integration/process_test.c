@@ -279,6 +279,33 @@ static void *run_too_much(void *arg)
 
 WF_TEST_WORKERS(process, run_kills_what_writes_too_much_or_takes_too_long) { run_clean(workers, run_too_much); }
 
+/* The time is up before the start, in it, between it and the first wait, or later. */
+static void *run_late(void *arg)
+{
+    weft_process_options o = {.argv = (const char *const[]){"sleep", "1000", NULL}, .input = "x", .input_size = 1};
+    weft_output out;
+    weft_scope scope;
+    for (size_t i = 0; i < wf_test_scale(40); i++) {
+        cr_assert_eq(weft_scope_enter(&scope, (int64_t)i * 100 * WEFT_US), 0);
+        cr_assert_eq(weft_process_run(&out, &o), WEFT_ETIMEDOUT); /* it said WEFT_ECANCELED, of a group that it had made */
+        cr_assert_eq(weft_scope_leave(&scope), WEFT_ETIMEDOUT);
+    }
+    return arg;
+}
+
+WF_TEST_WORKERS(process, run_says_that_time_was_up_whenever_it_was) { run_clean(workers, run_late); }
+
+static void *run_much_at_once(void *arg)
+{
+    weft_process_options o = {.argv = (const char *const[]){"yes", NULL}, .output_limit = 1};
+    weft_output out;
+    for (size_t i = 0; i < wf_test_scale(100); i++)
+        cr_assert_eq(weft_process_run(&out, &o), WEFT_EMSGSIZE);
+    return arg;
+}
+
+WF_TEST_WORKERS(process, run_says_that_it_was_too_much_however_soon) { run_clean(workers, run_much_at_once); }
+
 static void *on_thread(void *rt)
 {
     weft_output out;

@@ -496,8 +496,7 @@ static void *adopt_listener(void *arg)
     cr_assert_eq(weft_read(b, &c, 1), 1);
     weft_close(a);
     weft_close(b);
-    weft_listener_close(l);
-    cr_assert_eq(fcntl(fd, F_GETFD), -1);
+    weft_listener_close(l); /* and with it the descriptor: run() counts them */
     return NULL;
 }
 
