@@ -665,6 +665,37 @@ static char *noise(size_t size)
     return bytes;
 }
 
+/* Neighbours may travel together: nobody can tell. */
+static void expect_neighbours(weft_udp *a, weft_udp *b, const weft_addr *name, char *bytes)
+{
+    static const size_t sizes[] = {100, 100, 100, 99, 99, 100, 0, 0, 7, 7, 3000, 3000, 5, 5, 5, 5};
+    enum { N = sizeof sizes / sizeof *sizes };
+    weft_datagram d[N];
+    size_t at = 0;
+    for (int i = 0; i < N; i++) {
+        d[i] = (weft_datagram){.data = bytes + at, .size = sizes[i], .address = name ? *name : (weft_addr){0}};
+        at += sizes[i];
+    }
+    d[13].ecn = 1;
+    d[14].segment = 2; /* 2, 2, 1 */
+    cr_assert_eq(weft_udp_send_batch(b, d, N), N);
+    for (int i = 0; i < N; i++)
+        if (sizes[i] > 0)
+            expect_segments(a, d[i].data, sizes[i], i == 14 ? 2 : sizes[i]);
+        else
+            cr_assert_eq(weft_udp_recv(a, &(char){0}, 1, NULL), 0);
+}
+
+/* As large as those that travel together may be: more than one buffer's worth. */
+static void expect_large_neighbours(weft_udp *a, weft_udp *b, char *bytes)
+{
+    weft_datagram d[MANY];
+    for (int i = 0; i < MANY; i++)
+        d[i] = (weft_datagram){.data = bytes + i * 1232, .size = 1232};
+    cr_assert_eq(weft_udp_send_batch(b, d, MANY), MANY);
+    expect_segments(a, bytes, MANY * 1232, 1232);
+}
+
 static void *segments(void *arg)
 {
     static const size_t sizes[][2] = {{3500, 1000}, {1000, 1000}, {999, 1000},   {64, 1},
@@ -689,6 +720,9 @@ static void *segments(void *arg)
         cr_assert_eq(weft_udp_send_batch(c, d, 2), 2);
         expect_segments(a, bytes, size, segment);
         expect_segments(a, bytes, 7, 7);
+        expect_neighbours(a, b, &name, bytes);
+        expect_neighbours(a, c, NULL, bytes);
+        expect_large_neighbours(a, c, bytes);
     }
     free(bytes);
     weft_udp_close(a);
