@@ -2,7 +2,8 @@
 # echo_ratio.sh - an echo server's CPU time per request against bare epoll's, in short paired rounds.
 #   echo_ratio.sh ECHO_WEFT [ROUNDS [SECONDS [CONNECTIONS...]]]     default: 20 rounds of 1 s at 64, 1000 and 10000 connections
 #
-# ECHO_WEFT is called with "127.0.0.1:0 1" (1 worker); `peer_epoll_echo` and `load` are looked for beside it, or in $BENCH_DIR.
+# ECHO_WEFT is called with "127.0.0.1:0 1" (1 worker); `peer_epoll_echo` and `load` are looked for beside it, or in $BENCH_DIR. Another
+# pair of servers: $PEER names the bare one, $LOAD what drives both (see http_ratio.sh).
 # Servers run on CPU 0, the load on CPU 1 (0 too where there is only one: then only the CPU ratio means something). Both servers live through all rounds
 # of a connection count; which goes first alternates. The load reads the server's CPU clock itself, connecting not counted.
 # Absolute figures drift: only the ratios within a round count, and their geometric mean. Ends nothing but what it started.
@@ -12,6 +13,7 @@ rounds=${2:-20} seconds=${3:-1}
 shift $(($# < 3 ? $# : 3))
 [ $# -gt 0 ] || set -- 64 1000 10000
 bin=${BENCH_DIR:-$(dirname "$weft")}
+peer=${PEER:-$bin/peer_epoll_echo} load=${LOAD:-$bin/load}
 size=64 server_cpu=0 load_cpu=1
 [ "$(nproc)" -gt 1 ] || load_cpu=0
 
@@ -32,6 +34,7 @@ trap 'exit 130' INT TERM
 # start NAME PROGRAM [ARGUMENT]: sets NAME_pid and NAME_address
 start() {
   local name=$1 address=
+  : >"$out/$name.out" # the one before said something else
   taskset -c "$server_cpu" "$2" 127.0.0.1:0 "${@:3}" >"$out/$name.out" 2>"$out/$name.err" &
   pids+=($!)
   printf -v "${name}_pid" %s $!
@@ -47,14 +50,14 @@ start() {
 # measure NAME CONNECTIONS: prints "cpu_ns p99_us rate"; fails as the load does
 measure() {
   local pid=$1_pid address=$1_address
-  timeout 90 taskset -c "$load_cpu" "$bin/load" "${!address}" "$2" "$seconds" "$size" 1 "${!pid}" >"$out/load" || return
+  timeout 90 taskset -c "$load_cpu" "$load" "${!address}" "$2" "$seconds" "$size" 1 "${!pid}" >"$out/load" || return
   awk '{ v[$1] = $2 } END { print v["cpu"], v["p99"], v["rate"] }' "$out/load"
   sleep 0.1 # the server may finish closing before the other one is measured
 }
 
 failed=0
 for connections; do
-  start peer "$bin/peer_epoll_echo"
+  start peer "$peer"
   start weft "$weft" 1
   : >"$out/ratios"
   for ((round = 1; round <= rounds; round++)); do

@@ -20,6 +20,12 @@ static void closing(wf_source *source)
             l->ops->close(l);
 }
 
+static void closing_socket(wf_source *source)
+{
+    closing(source);
+    wf_socket_closing(wf_load_rlx(&source->fd));
+}
+
 static void gone(wf_source *source)
 {
     wf_stream_extra *extra = wf_stream_extra_of(stream_of(source));
@@ -30,9 +36,12 @@ static void gone(wf_source *source)
     }
 }
 
-const wf_source_kind wf_stream_on_socket = {.socket = true, .closing = closing, .gone = gone};
+const wf_source_kind wf_stream_on_socket = {.socket = true, .closing = closing_socket, .gone = gone};
 const wf_source_kind wf_stream_on_pipe = {.closing = closing, .gone = gone};
 const wf_source_kind wf_stream_in_memory = {.closing = closing, .gone = gone};
+
+/* Of a stream whose connection goes on elsewhere: its end does nothing to it. */
+static const wf_source_kind given_back = {.gone = gone};
 
 /* ---- opening --------------------------------------------------------------------------------------------------- */
 
@@ -67,12 +76,6 @@ WF_NOINLINE static const wf_source_kind *kind_of(int fd, int *err)
     return S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode) ? &wf_stream_on_pipe : NULL;
 }
 
-WF_NOINLINE static int set_nonblocking(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && (flags & O_NONBLOCK || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0) ? 0 : -errno;
-}
-
 int weft_stream_from_fd(weft_stream **out, int fd)
 {
     int err;
@@ -85,7 +88,7 @@ int weft_stream_from_fd(weft_stream **out, int fd)
     const wf_source_kind *kind = kind_of(fd, &err);
     if (!kind)
         return err;
-    err = set_nonblocking(fd);
+    err = wf_set_nonblocking(fd);
     if (err < 0)
         return err;
     *out = open_kind(all, fd, kind, true);
@@ -139,13 +142,14 @@ WF_NOINLINE static int duplicate(int fd)
 static int copy_claimed(weft_stream *s, uint64_t word)
 {
     wf_stream_extra *extra = wf_stream_extra_of(s);
+    int fd = wf_load_rlx(&s->source.fd);
+    if (fd < 0)
+        return WEFT_ENOTSUP;
     if ((word & WF_SRC_REFS) != WF_SRC_REF || wf_stream_top(s) || (extra->reader && wf_reader_held(extra->reader) > 0))
         return WEFT_EBUSY;
-    int fd = wf_load_rlx(&s->source.fd);
-    return fd >= 0 ? duplicate(fd) : WEFT_ENOTSUP;
+    return duplicate(fd);
 }
 
-/* Nobody operates any more when it is closed, so it is not shut down either. */
 int weft_stream_release(weft_stream *s)
 {
     uint64_t word;
@@ -157,6 +161,8 @@ int weft_stream_release(weft_stream *s)
     fd = wf_source_claim(&s->source, WF_WRITE, &word);
     if (fd == 0) {
         fd = copy_claimed(s, word);
+        if (fd >= 0)
+            s->source.kind = &given_back;
         wf_source_release(&s->source, WF_WRITE, false, word);
     }
     wf_source_release(&s->source, WF_READ, false, word);
@@ -169,14 +175,18 @@ int weft_stream_release(weft_stream *s)
 
 WF_NOINLINE static int shut_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
 
-static ssize_t attempt_shut(wf_source_op *op, bool *drained)
+int wf_stream_shut_now(weft_stream *s)
 {
-    weft_stream *s = stream_of(op->source);
     weft_layer *top = wf_stream_top(s);
-    (void)drained;
     if (top)
         return top->ops->close_write ? top->ops->close_write(top) : WEFT_ENOTSUP;
     return s->source.kind->socket ? shut_write(wf_load_rlx(&s->source.fd)) : WEFT_ENOTSUP;
+}
+
+static ssize_t attempt_shut(wf_source_op *op, bool *drained)
+{
+    (void)drained;
+    return wf_stream_shut_now(stream_of(op->source));
 }
 
 static wf_source_op shutting(weft_stream *s)
@@ -188,16 +198,17 @@ static wf_source_op shutting(weft_stream *s)
 int weft_close_write(weft_stream *s)
 {
     uint64_t word;
-    bool drained;
     if (!s)
         return WEFT_EINVAL;
     int err = wf_source_claim(&s->source, WF_WRITE, &word);
     if (err < 0)
         return err;
-    wf_source_op op = shutting(s);
-    err = (int)attempt_shut(&op, &drained);
+    err = wf_stream_shut_now(s);
     wf_source_release(&s->source, WF_WRITE, false, word);
-    return err == WEFT_EAGAIN ? (int)wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_WRITE)) : err;
+    if (err != WEFT_EAGAIN)
+        return err;
+    wf_source_op op = shutting(s);
+    return (int)wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_WRITE));
 }
 
 void weft_close(weft_stream *s)

@@ -1,4 +1,4 @@
-/* listener.c - listening and accepting. */
+/* listener.c - listening and accepting. What listens on a path is in unix.c, what was opened by a service manager in activation.c. */
 #include <errno.h>
 #include <net/socket.h>
 #include <net/stream.h>
@@ -37,6 +37,35 @@ int weft_tcp_listen_sized(weft_listener **out, const char *address, const weft_t
     return WEFT_ENOMEM;
 }
 
+/* 0, or why it is no socket that listens for streams. */
+WF_NOINLINE static int is_listening(int fd)
+{
+    int type = 0, listens = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &(socklen_t){sizeof listens}) < 0)
+        return -errno;
+    return type == SOCK_STREAM && listens ? 0 : WEFT_EINVAL;
+}
+
+int weft_listener_from_fd(weft_listener **out, int fd)
+{
+    if (!out)
+        return WEFT_EINVAL;
+    *out = NULL;
+    wf_sources *all = wf_sources_here();
+    if (!all)
+        return WEFT_ENORUNTIME;
+    int err = is_listening(fd);
+    if (err == 0)
+        err = wf_set_nonblocking(fd);
+    if (err < 0)
+        return err;
+    if (wf_socket_is_internet(fd))
+        wf_tcp_set_nagle(fd, false); /* for those that it accepts, as if it had been opened here */
+    *out = wf_listener_open(all, fd);
+    return *out ? 0 : WEFT_ENOMEM;
+}
+
 int weft_listener_addr(weft_listener *l, weft_addr *out)
 {
     if (!l || !out)
@@ -61,7 +90,7 @@ WF_NOINLINE static ssize_t attempt_accept(wf_source_op *op, bool *drained)
     return fd >= 0 ? fd : -errno;
 }
 
-/* Its options it has from the listener. */
+/* Its options it has from the listener, on each system that has accept4(). */
 weft_stream *wf_accepted(wf_sources *all, int fd)
 {
     weft_stream *s = wf_stream_open(all, fd, true);

@@ -12,6 +12,9 @@ int wf_socket(int family, int type);
 /* setsockopt() with an int: 0 or a negative code. */
 int wf_set_option(int fd, int level, int name, int value);
 
+/* Made non-blocking if it is not: 0 or a negative code. */
+int wf_set_nonblocking(int fd);
+
 /* Small writes go out at once unless the user wants them joined. */
 int wf_tcp_set_nagle(int fd, bool nagle);
 
@@ -21,6 +24,12 @@ weft_tcp_options wf_tcp_options(const weft_tcp_options *options, size_t size);
 /* What is for connections, on one that is connected, on one that will be, or on a listener, whose connections inherit it. 0 or a negative code:
  * what makes no sense is WEFT_EINVAL and changes nothing. */
 int wf_tcp_apply(int fd, const weft_tcp_options *options);
+
+/* IPv4 or IPv6. */
+bool wf_socket_is_internet(int fd);
+
+/* The stream's socket is about to be closed: see to it that close() will not wait. */
+void wf_socket_closing(int fd);
 
 /* A listening socket on @address, its options applied, or a negative code with nothing left behind. */
 int wf_listen(const weft_addr *address, const weft_tcp_options *options);

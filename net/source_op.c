@@ -21,7 +21,7 @@ static ssize_t attempt(wf_source_op *op, bool *drained)
             continue;
         if (n <= 0 || !op->all)
             return n;
-        op->done += (size_t)n;
+        wf_stream_moved(op, (size_t)n);
         if (op->done == op->size)
             return (ssize_t)op->done;
     }
@@ -35,16 +35,27 @@ static struct wf_reactor *reactor_for(const wf_source_op *op, const wf_exec *exe
     return wf_reactor_here(wf_container(op->source->sources, weft_runtime, sources), exec);
 }
 
+int wf_source_op_wait(wf_source_op *op, weft_context *cx)
+{
+    return wf_source_wait(op->source, op->direction, &op->word, reactor_for(op, cx->exec), cx);
+}
+
+int wf_source_op_claim(wf_source_op *op)
+{
+    if (op->claimed) {
+        op->word = wf_load_acq(&op->source->word);
+        return 0;
+    }
+    int err = wf_source_claim(op->source, op->direction, &op->word);
+    op->claimed = err == 0;
+    return err;
+}
+
 ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
 {
-    if (!op->claimed) {
-        int err = wf_source_claim(op->source, op->direction, &op->word);
-        if (err < 0)
-            return err;
-        op->claimed = true;
-    } else {
-        op->word = wf_load_acq(&op->source->word);
-    }
+    int err = wf_source_op_claim(op);
+    if (err < 0)
+        return err;
     for (;;) {
         if (wf_unlikely(op->word & WF_SRC_CLOSING))
             return finish(op, false, WEFT_ECLOSED);
@@ -56,7 +67,7 @@ ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
             if (n != WEFT_EAGAIN)
                 return finish(op, drained, n);
         }
-        int waited = wf_source_wait(op->source, op->direction, &op->word, reactor_for(op, cx->exec), cx);
+        int waited = wf_source_op_wait(op, cx);
         if (waited == WEFT_PENDING && hold)
             return WEFT_PENDING;
         if (waited < 0)

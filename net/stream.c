@@ -78,12 +78,6 @@ ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size)
 
 /* ---- attempts -------------------------------------------------------------------------------------------------- */
 
-/* A short count from the kernel says that the socket is drained; a layer says so by EAGAIN alone. */
-static bool is_short(weft_stream *s, ssize_t n, size_t wanted)
-{
-    return n >= 0 && (size_t)n < wanted && !wf_stream_top(s);
-}
-
 static ssize_t attempt_read(wf_source_op *op, bool *drained)
 {
     weft_stream *s = stream_of(op);
@@ -95,7 +89,7 @@ static ssize_t attempt_read(wf_source_op *op, bool *drained)
     if (!wf_source_op_ready(op))
         return WEFT_EAGAIN;
     ssize_t n = wf_stream_read_now(s, to, wanted);
-    *drained = n > 0 && is_short(s, n, wanted);
+    *drained = n > 0 && wf_stream_is_short(s, n, wanted);
     return n;
 }
 
@@ -104,7 +98,7 @@ static ssize_t attempt_write(wf_source_op *op, bool *drained)
     weft_stream *s = stream_of(op);
     size_t rest = op->size - op->done;
     ssize_t n = wf_stream_write_now(s, (char *)op->buf + op->done, rest);
-    *drained = is_short(s, n, rest);
+    *drained = wf_stream_is_short(s, n, rest);
     return n;
 }
 
@@ -115,6 +109,7 @@ static ssize_t cancel_write(void *arg)
     weft_layer *top = op->claimed ? wf_stream_top(stream_of(op)) : NULL;
     size_t taken = top && top->ops->give_up ? top->ops->give_up(top) : 0;
     wf_source_op_cancel(op);
+    op->done += taken;
     return taken > 0 && !op->all ? (ssize_t)taken : WEFT_PENDING;
 }
 
@@ -146,19 +141,33 @@ int64_t wf_stream_deadline(weft_stream *s, wf_direction direction)
     return wf_likely(timeout == 0) ? WEFT_FOREVER : wf_add_saturating(weft_now(), timeout);
 }
 
-/* The stream's own patience is at an end, and nothing else's. */
-static bool ran_out_of_patience(ssize_t n) { return n == WEFT_ETIMEDOUT && wf_exec_current()->cause == NULL; }
-
-/* All of it. As long as something moves, the stream is patient: each time from when it last did. */
-static ssize_t await_all(const wf_op_ops *ops, wf_source_op *op)
+void wf_stream_moved(wf_source_op *op, size_t n)
 {
-    weft_stream *s = stream_of(op);
-    for (;;) {
-        size_t before = op->done;
-        ssize_t n = wf_await(ops, op, wf_stream_deadline(s, op->direction));
-        if (wf_likely(!ran_out_of_patience(n)) || op->done == before)
-            return n;
-    }
+    op->done += n;
+    op->until = wf_stream_deadline(stream_of(op), op->direction);
+}
+
+/* Polls as the operation's own does; what is given up is given up by wf_stream_await(). */
+static const wf_op_ops patient_ops = {.poll = op_poll};
+
+/* Given up is an operation that still has its claim. That it was the patience, and not a scope or an abort, shows in the cause. */
+static bool may_go_on(const wf_source_op *op, ssize_t n, int64_t waited_until)
+{
+    return op->claimed && n == WEFT_ETIMEDOUT && wf_exec_current()->cause == NULL && op->until > waited_until;
+}
+
+ssize_t wf_stream_await(const wf_op_ops *ops, wf_source_op *op)
+{
+    int64_t until;
+    ssize_t n;
+    op->until = wf_stream_deadline(stream_of(op), op->direction);
+    do {
+        until = op->until;
+        n = wf_await(&patient_ops, op, until);
+    } while (may_go_on(op, n, until));
+    if (op->claimed)
+        ops->cancel(op);
+    return n;
 }
 
 int weft_stream_set_timeouts(weft_stream *s, int64_t read, int64_t write)
@@ -189,7 +198,7 @@ ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
         return 0;
     wf_source_op op = reading(s, buf, size);
     op.all = true;
-    ssize_t n = await_all(&read_ops, &op);
+    ssize_t n = wf_stream_await(&read_ops, &op);
     return n == 0 && op.done > 0 ? WEFT_EOF : n;
 }
 
@@ -207,7 +216,7 @@ ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
         return WEFT_EINVAL;
     wf_source_op op = writing(s, buf, size);
     op.all = true;
-    return await_all(&write_ops, &op);
+    return wf_stream_await(&write_ops, &op);
 }
 
 ssize_t weft_poll_read(weft_context *cx, weft_stream *s, void *buf, size_t size)
@@ -327,13 +336,22 @@ ssize_t weft_readv(weft_stream *s, const struct iovec *iov, int n)
     return wf_await(&read_ops, &p.op, wf_stream_deadline(s, WF_READ));
 }
 
-ssize_t weft_writev(weft_stream *s, const struct iovec *iov, int n)
+ssize_t wf_stream_writev(weft_stream *s, const struct iovec *iov, int n, size_t *done)
 {
     size_t size;
+    *done = 0;
     if (!s || add_up(iov, n, &size) < 0)
         return WEFT_EINVAL;
     pieces_op p = {.op = writing(s, NULL, size), .iov = iov, .n = n};
     p.op.attempt = attempt_writev;
     p.op.all = true;
-    return await_all(&write_ops, &p.op);
+    ssize_t result = wf_stream_await(&write_ops, &p.op);
+    *done = p.op.done;
+    return result;
+}
+
+ssize_t weft_writev(weft_stream *s, const struct iovec *iov, int n)
+{
+    size_t done;
+    return wf_stream_writev(s, iov, n, &done);
 }

@@ -51,7 +51,7 @@ wf_sources *wf_sources_here(void);
 /* A stream on the socket @fd, which it owns from now on; NULL: out of memory, @fd untouched. @ready: the first system call may succeed. */
 weft_stream *wf_stream_open(wf_sources *all, int fd, bool ready);
 
-/* When an operation that begins now has to have moved something. */
+/* When an operation that begins now, or has just moved something, has to have moved something more. */
 int64_t wf_stream_deadline(weft_stream *s, wf_direction direction);
 
 /* ---- one operation ------------------------------------------------------------------------------------------- */
@@ -67,8 +67,9 @@ typedef struct wf_source_op {
     ssize_t (*attempt)(struct wf_source_op *op, bool *drained);
     void *buf;
     size_t size;
-    bool all;    /* go on until size bytes are done, or the end comes */
-    size_t done; /* of all */
+    bool all;      /* go on until size bytes are done, or the end comes */
+    size_t done;   /* of all */
+    int64_t until; /* wf_stream_await(): the stream's patience ends; later with each byte that moves */
 } wf_source_op;
 
 extern const wf_op_ops wf_source_op_ops;
@@ -84,11 +85,37 @@ ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold);
 /* The same for a stackless poll: no claim is kept while pending, and the budget is spent. */
 ssize_t wf_source_op_poll_once(wf_source_op *op, weft_context *cx);
 
+/* Drive @op, which is in the midst of one thing and may move it in many steps, by @ops: as long as something moves, the stream is patient. The claim is kept
+ * throughout, so whoever is told that it is given up is told once. */
+ssize_t wf_stream_await(const wf_op_ops *ops, wf_source_op *op);
+
+/* An attempt of it has moved @n bytes. */
+void wf_stream_moved(wf_source_op *op, size_t n);
+
+/* Its parts, for operations that hold their claims over several attempts, and give them back by wf_source_op_cancel(). The first is called at the
+ * beginning of each poll: it claims, and looks at the source's word. 0 or a negative code. */
+int wf_source_op_claim(wf_source_op *op);
+
+/* An attempt said WEFT_EAGAIN, or the source is not ready: keep the waker, and WEFT_PENDING; or 0: try again; or a negative code. */
+int wf_source_op_wait(wf_source_op *op, weft_context *cx);
+
 /* ---- what others do with a stream under its claim -------------------------------------------------------------- */
 
 /* Read from, and write to, what is below the reader: the layers, or the descriptor. A count, 0, WEFT_EAGAIN or a negative code; never SIGPIPE. */
 ssize_t wf_stream_read_now(weft_stream *s, void *buf, size_t size);
 ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size);
+
+/* A short count from the kernel says that the socket is drained; a layer says so by EAGAIN alone. */
+static inline bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted)
+{
+    return n >= 0 && (size_t)n < wanted && !wf_stream_top(s);
+}
+
+/* weft_writev() that tells how much was written also when it fails. */
+ssize_t wf_stream_writev(weft_stream *s, const struct iovec *iov, int n, size_t *done);
+
+/* Tell the peer that nothing more comes: 0, WEFT_EAGAIN (only a layer) or a negative code. */
+int wf_stream_shut_now(weft_stream *s);
 
 /* What the reader holds (reader.c). All with the claim for reading. */
 size_t wf_reader_take(weft_reader *r, void *buf, size_t size);

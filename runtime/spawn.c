@@ -97,13 +97,25 @@ static int copy_argument(weft_task *task, const weft_spawn_options *o)
     return 0;
 }
 
+/* To the worker that was asked for, else to the one that spawns; from outside, to each in turn. */
+static bool pin(weft_task *task, const birth *b)
+{
+    unsigned wanted = b->options->pinned, first = WEFT_PIN_TO(0);
+    if (wanted >= first && wanted - first >= b->rt->count)
+        return false;
+    task->flags |= WF_TASK_PINNED;
+    if (wanted >= first)
+        task->home = (uint16_t)(wanted - first);
+    else
+        task->home = (uint16_t)(b->worker ? b->worker->index : task->id % b->rt->count);
+    return true;
+}
+
 static int apply_options(weft_task *task, const birth *b)
 {
     const weft_spawn_options *o = b->options;
-    if (o->pinned) {
-        task->flags |= WF_TASK_PINNED;
-        task->home = (uint16_t)(b->worker ? b->worker->index : task->id % b->rt->count);
-    }
+    if (o->pinned && !pin(task, b))
+        return WEFT_EINVAL;
     if (!o->blocking && !o->name && !o->stack_size && !o->drop_arg && !o->drop_result && !o->copy_arg)
         return 0;
     wf_extra *extra = wf_task_extra(task);

@@ -28,7 +28,7 @@ struct weft_process {
     wf_a32 holders;
     wf_a64 signals; /* to be sent, bit n - 1: number n. Whoever finds none posts the call, and it is not posted again before it took them */
     bool leave_running;
-    bool piped[3];           /* stdio's descriptor is the child's end of a pair */
+    bool piped[3];           /* stdio's descriptor is the child's end */
     weft_stream *streams[3]; /* the handle's: our ends of the pipes, until they are taken */
     wf_spin lock;
     int state;  /* under lock, and so below */
@@ -105,26 +105,32 @@ static void send_signal(wf_loop_call *call, uv_loop_t *loop)
 
 /* ---- starting ------------------------------------------------------------------------------------------------ */
 
-/* A pair of sockets stands for a pipe: ours is a stream, and writing to one whose reader has gone raises no signal. */
-static int make_pipe(weft_process *p, wf_sources *all, int which)
+/* Ours, then the child's. What it writes comes through a pipe: one can be opened again by its name, such as /dev/stdout. What it reads comes
+ * through a pair of sockets, of which ours can say that nothing more comes and yet stay open. */
+WF_NOINLINE static int make_ends(int which, int ends[2])
+{
+    int err = which == 0 ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) : pipe2(ends, O_CLOEXEC);
+    return err == 0 ? 0 : -errno;
+}
+
+static int make_pipe(weft_process *p, int which)
 {
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return -errno;
-    int flags = fcntl(ends[0], F_GETFL);
-    weft_stream *s = fcntl(ends[0], F_SETFL, flags | O_NONBLOCK) == 0 ? wf_stream_open(all, ends[0], false) : NULL;
-    if (!s) {
+    int err = make_ends(which, ends);
+    if (err < 0)
+        return err;
+    err = weft_stream_from_fd(&p->streams[which], ends[0]);
+    if (err < 0) {
         close(ends[0]);
         close(ends[1]);
-        return WEFT_ENOMEM;
+        return err;
     }
-    p->streams[which] = s;
     p->piped[which] = true;
     p->stdio[which] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = ends[1]};
     return 0;
 }
 
-static int arrange_stdio(weft_process *p, wf_sources *all, int which, weft_stdio kind)
+static int arrange_stdio(weft_process *p, int which, weft_stdio kind)
 {
     switch (kind) {
     case WEFT_STDIO_NULL:
@@ -134,7 +140,7 @@ static int arrange_stdio(weft_process *p, wf_sources *all, int which, weft_stdio
         p->stdio[which] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = which};
         return 0;
     case WEFT_STDIO_PIPE:
-        return make_pipe(p, all, which);
+        return make_pipe(p, which);
     default:
         return WEFT_EINVAL;
     }
@@ -146,7 +152,7 @@ static void close_streams(weft_process *p)
         weft_close(p->streams[i]);
 }
 
-static int prepare(weft_process *p, wf_sources *all, const weft_process_options *o)
+static int prepare(weft_process *p, const weft_process_options *o)
 {
     const weft_stdio kinds[3] = {o->in, o->out, o->err};
     p->options = (uv_process_options_t){.file = o->argv[0],
@@ -159,7 +165,7 @@ static int prepare(weft_process *p, wf_sources *all, const weft_process_options 
     p->leave_running = o->leave_running;
     int err = 0;
     for (int i = 0; i < 3 && err == 0; i++)
-        err = arrange_stdio(p, all, i, kinds[i]);
+        err = arrange_stdio(p, i, kinds[i]);
     return err;
 }
 
@@ -308,7 +314,7 @@ int weft_process_spawn_sized(weft_process **out, const weft_process_options *opt
     p->start.run = start;
     p->kill.run = send_signal;
     wf_store_rlx(&p->holders, 1);
-    err = prepare(p, &exec->rt->sources, &o);
+    err = prepare(p, &o);
     if (err < 0)
         close_child_ends(p);
     else if ((err = start_and_wait(p)) == 0)

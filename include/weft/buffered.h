@@ -13,7 +13,7 @@ WEFT_BEGIN_DECLS
  * What has been read of a stream and not been taken yet. It belongs to its stream and goes with it. While it is attached, every read of the stream,
  * by whatever call, takes what it holds first. It has a buffer only while there is something in it: a connection that idles costs none.
  *
- * Pointers that it hands out are good until the next call that reads from the reader or its stream.
+ * Pointers that it hands out are good until the next call that reads from the reader or its stream. weft_reader_consume() and _buffered() do not read.
  */
 typedef struct weft_reader weft_reader;
 
@@ -25,26 +25,27 @@ enum { WEFT_READER_LIMIT = 8192 };
  */
 WEFT_API int weft_reader_create(weft_reader **r, weft_stream *s, size_t limit);
 
-/** Detach and free it. What it holds is lost; ask weft_reader_buffered(). NULL: nothing. Not needed: the stream's last weft_close() does it. */
+/** Detach and free it. What it holds is lost; ask weft_reader_buffered(). NULL: nothing. Not needed: the stream's last weft_close() does it, and does it also
+ *  where this cannot: while somebody reads, or on a stream that is closed. */
 WEFT_API void weft_reader_free(weft_reader *r);
 
 /**
  * **awaits** a line: up to "\n" or "\r\n", neither of which is part of it; terminated by a zero byte besides, which *@length does not count.
  * Returns: 1; 0 at a clean end; WEFT_EOF: the end came inside a line (what there is stays); WEFT_EMSGSIZE: longer than the limit (what there is stays);
- *          WEFT_ENOMEM; an interruption; as weft_read(). Cancel-safe: what has come stays in the reader.
+ *          WEFT_ENOMEM; an interruption; as weft_read(). With anything but 1 the pointer is NULL. Cancel-safe: what has come stays in the reader.
  */
 WEFT_API int weft_reader_line(weft_reader *r, char **line, size_t *length);
 
-/** The same up to and with @delimiter, @size bytes of any kind. *@length counts them. */
+/** The same up to and with @delimiter, @size bytes of any kind. *@length counts them. WEFT_EMSGSIZE also when @size exceeds the limit. */
 WEFT_API int weft_reader_until(weft_reader *r, const void *delimiter, size_t size, char **item, size_t *length);
 
-/** **awaits** exactly @size bytes, which must not exceed the limit (WEFT_EMSGSIZE). Returns as weft_reader_line(). */
+/** **awaits** exactly @size bytes, which must not exceed the limit (WEFT_EMSGSIZE). Terminated by a zero byte besides. Returns as weft_reader_line(). */
 WEFT_API int weft_reader_exact(weft_reader *r, size_t size, char **item);
 
 /** **awaits** until at least @size bytes are there (1: anything), and takes none. *@available: how many there are. Returns as weft_reader_exact(). */
 WEFT_API int weft_reader_peek(weft_reader *r, size_t size, char **data, size_t *available);
 
-/** Take @size bytes of what is buffered. Returns 0, or WEFT_EINVAL when there are fewer. Never awaits. */
+/** Take @size bytes of what is buffered. Returns 0; WEFT_EINVAL when there are fewer, WEFT_EBUSY, WEFT_ECLOSED. Never awaits. */
 WEFT_API int weft_reader_consume(weft_reader *r, size_t size);
 
 /** How many bytes are there already. */
@@ -54,7 +55,8 @@ WEFT_API size_t weft_reader_buffered(weft_reader *r);
 
 /**
  * Joins small writes. It belongs to nobody: one task at a time uses it, and frees it before the stream. What is not flushed is lost.
- * The first failure is kept: later calls return it.
+ * The first failure is kept: later calls return it, so looking at what the flush returns is enough. An interrupted flush is none: what has not gone waits, and
+ * it can be called again. An interrupted write is one. It has a buffer only while there is something in it.
  */
 typedef struct weft_writer weft_writer;
 
@@ -62,7 +64,7 @@ typedef struct weft_writer weft_writer;
 WEFT_API int weft_writer_create(weft_writer **w, weft_stream *s, size_t capacity);
 /** NULL: nothing. Flushes nothing. */
 WEFT_API void weft_writer_free(weft_writer *w);
-/** **awaits** only when the buffer is full. Returns @size, or as weft_write(). */
+/** **awaits** only when there is no room: what is larger than the capacity goes past the buffer, in order. Returns @size, or as weft_write(). */
 WEFT_API ssize_t weft_writer_write(weft_writer *w, const void *buf, size_t size);
 /** The same, formatted as by printf(). Returns how many bytes, or a negative code. */
 WEFT_API ssize_t weft_writer_printf(weft_writer *w, const char *format, ...) WEFT_PRINTF(2, 3);

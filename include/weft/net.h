@@ -38,7 +38,8 @@ WEFT_API int weft_addr_from_sockaddr(weft_addr *a, const struct sockaddr *sa, si
 WEFT_API const struct sockaddr *weft_addr_sockaddr(const weft_addr *a, size_t *length);
 
 /**
- * **awaits** the addresses of @host (a name, "::1", "10.0.0.1") for @port ("80", "http"), in the order in which they should be tried. @addrs: room for @n.
+ * **awaits** the addresses of @host (a name, "::1", "10.0.0.1") for @port ("80", "http"), in the order in which they should be tried, each once. @addrs: room for @n.
+ * A host that ends in a number is an IPv4 address in full, or WEFT_EINVAL; so is one of more than 255 bytes.
  * Returns: how many there are, at most @n; WEFT_EAI_NONAME, WEFT_EAI_AGAIN and libuv's other UV_EAI_…; an interruption; WEFT_EINVAL, WEFT_ENOMEM, WEFT_ENORUNTIME.
  * Cancel-safe, and at once: what the name server says later is nobody's. Numeric ones need no waiting.
  */
@@ -46,21 +47,21 @@ WEFT_API int weft_resolve(weft_addr *addrs, int n, const char *host, const char 
 
 /* ---- listeners and connections ------------------------------------------------------------------------------ */
 
-/** Zero is the default of every field. What is for connections may be given to a listener: those that it accepts get it. */
+/** Zero is the default of every field, and what makes no sense is WEFT_EINVAL. What is for connections may be given to a listener: those that it accepts get it. */
 typedef struct weft_tcp_options {
-    int backlog;     /* listeners; 0: the system's largest */
-    int reuse_port;  /* listeners: share the port with others */
-    int v6only;      /* an IPv6 listener takes no IPv4 */
-    int nagle;       /* connections: let small writes wait to be joined (default: sent at once) */
-    int64_t timeout; /* weft_tcp_connect(): nanoseconds, 0: none of its own */
+    int backlog;    /* listeners; 0: the system's largest */
+    int reuse_port; /* listeners: share the port with others */
+    int v6only;     /* an IPv6 listener takes no IPv4 */
+    int nagle;      /* connections: let small writes wait to be joined (default: sent at once) */
+    int64_t timeout; /* weft_tcp_connect(): of the whole, asking for the name included; nanoseconds, 0: none of its own */
     int64_t keepalive; /* connections: probe after so long without traffic, nanoseconds (whole seconds, rounded up); 0: off */
     int64_t keepalive_interval; /* between probes; 0: the system's */
     int keepalive_count;        /* probes without an answer until the connection is broken; 0: the system's */
     int fast_open; /* listeners: how many connections may carry data before they are confirmed; weft_tcp_connect(): nonzero, the first write goes with the handshake. Where the system can */
-    int64_t linger; /* connections: nanoseconds that the kernel tries to send the rest after a close; 0: the system's way; WEFT_LINGER_RESET */
+    int64_t linger; /* connections: nanoseconds (whole seconds, rounded up) that the kernel tries to send the rest after a close, for which nobody waits; 0: the system's way; WEFT_LINGER_RESET */
     size_t send_buffer;    /* bytes; 0: the system's, which adapts */
     size_t receive_buffer; /* bytes; 0: the system's, which adapts */
-    const char *bind;      /* weft_tcp_connect(): the address of this side, "10.0.0.7:0" */
+    const char *bind; /* weft_tcp_connect(): the address of this side, "10.0.0.7:0"; only peers of its family are tried */
 } weft_tcp_options;
 
 /** weft_tcp_options.linger: a close breaks the connection, the peer gets WEFT_ECONNRESET, and the port is free at once. */
@@ -81,9 +82,9 @@ static inline int weft_tcp_listen(weft_listener **l, const char *address, const 
 }
 
 /**
- * **awaits** a connection to "host:port", "[::1]:80" or "example.org:http". All addresses of a name are tried, a quarter of a second apart, families in turn,
+ * **awaits** a connection to "host:port", "[::1]:80" or "example.org:http". All addresses of a name (16 at most) are tried, a quarter of a second apart, families in turn,
  * and the first that answers is it (RFC 8305). The options are applied before.
- * Returns: 0; WEFT_EINVAL; as weft_resolve(); WEFT_ETIMEDOUT; an interruption; or the code of the address that failed last, and weft_error_detail() says
+ * Returns: 0; WEFT_EINVAL (also: no such service); as weft_resolve(); WEFT_ETIMEDOUT; an interruption; or the code of the address that failed last, and weft_error_detail() says
  * which one failed how. Cancel-safe: an interrupted one leaves nothing behind.
  */
 static inline int weft_tcp_connect(weft_stream **s, const char *address, const weft_tcp_options *options)
@@ -91,7 +92,10 @@ static inline int weft_tcp_connect(weft_stream **s, const char *address, const w
     return weft_tcp_connect_sized(s, address, options, sizeof *options);
 }
 
-/** Its poll twin, for one address. Returns 0, WEFT_PENDING, or a negative code. */
+/**
+ * Its poll twin, for one address; options.timeout is not looked at. @address is the same in every poll, @options are read by the first.
+ * Returns: 0, WEFT_PENDING, or a negative code. weft_op_drop() closes what is half open.
+ */
 WEFT_API int weft_poll_tcp_connect_sized(weft_context *cx, weft_op *op, weft_stream **s, const weft_addr *address,
                                          const weft_tcp_options *options, size_t size);
 static inline int weft_poll_tcp_connect(weft_context *cx, weft_op *op, weft_stream **s, const weft_addr *address,
@@ -114,7 +118,8 @@ typedef struct weft_unix_options {
 
 WEFT_API int weft_unix_listen_sized(weft_listener **l, const char *path, const weft_unix_options *options, size_t size);
 
-/** Listen on a path, or on "@name" (abstract, Linux). A socket that nobody listens on any more is replaced; anything else there is WEFT_EADDRINUSE. Returns as weft_tcp_listen(). */
+/** Listen on a path, or on "@name" (abstract, Linux). A socket that nobody listens on any more is replaced; anything else there is WEFT_EADDRINUSE. The path
+ *  is removed when the listener is closed, if it is still this socket. Returns as weft_tcp_listen(), or another of the system's codes. */
 static inline int weft_unix_listen(weft_listener **l, const char *path, const weft_unix_options *options)
 {
     return weft_unix_listen_sized(l, path, options, sizeof *options);
@@ -123,16 +128,17 @@ static inline int weft_unix_listen(weft_listener **l, const char *path, const we
 /** **awaits** a connection to a path or "@name". Returns as weft_tcp_connect(); a full backlog is waited for. Cancel-safe. */
 WEFT_API int weft_unix_connect(weft_stream **s, const char *path);
 
-/** Adopt a listening stream socket of any family (made non-blocking). Returns 0, or a negative code with @fd left to the caller. */
+/** Adopt a listening stream socket of any family (made non-blocking). Returns 0, or a negative code (WEFT_EINVAL: it does not listen; WEFT_ENOTSOCK, WEFT_EBADF …) with @fd left to the caller. */
 WEFT_API int weft_listener_from_fd(weft_listener **l, int fd);
 
 /**
- * A listener that the service manager opened (systemd's LISTEN_FDS): the one of that @name (FileDescriptorName=), or the @index-th where @name is NULL.
- * Each can be had once. Returns 0; WEFT_ENOENT: there is none; WEFT_EBUSY: taken already; WEFT_EINVAL, WEFT_ENORUNTIME, WEFT_ENOMEM.
+ * A listener that the service manager opened (systemd's LISTEN_FDS): the one of that @name (FileDescriptorName=; of several with it the first that is
+ * left, and @index means nothing), or the @index-th where @name is NULL, from 0 on. No child inherits it.
+ * Each can be had once. Returns 0; WEFT_ENOENT: there is none; WEFT_EBUSY: taken already; WEFT_EINVAL: it does not listen for streams; WEFT_ENORUNTIME, WEFT_ENOMEM.
  */
 WEFT_API int weft_listener_activated(weft_listener **l, const char *name, int index);
 
-/** Apply the options that are for connections to one that exists (TCP only). Returns 0 or a negative code. */
+/** Apply the options that are for connections to one that exists: all of them, zero being the default; only buffers stay as they are. Returns 0; WEFT_EINVAL, and nothing has changed; WEFT_ENOTSUP: it is no TCP connection; WEFT_ECLOSED, or the system's code. */
 WEFT_API int weft_tcp_configure_sized(weft_stream *s, const weft_tcp_options *options, size_t size);
 static inline int weft_tcp_configure(weft_stream *s, const weft_tcp_options *options)
 {

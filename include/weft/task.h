@@ -14,7 +14,7 @@ WEFT_BEGIN_DECLS
 typedef struct weft_spawn_options {
     const char *name;            /* copied */
     size_t stack_size;           /* bytes; 0: the runtime's; at least 16 KiB, at most 1 GiB */
-    unsigned pinned;             /* nonzero: always polled by the worker that spawned it */
+    unsigned pinned;             /* nonzero: always polled by the worker that spawned it, or WEFT_PIN_TO(n) */
     void (*drop_arg)(void *);    /* called with the argument once, if the task never started */
     void (*drop_result)(void *); /* called with the result once, if nobody takes it */
     size_t copy_arg;             /* that many bytes at arg are copied into the task, which gets the copy's address */
@@ -22,6 +22,9 @@ typedef struct weft_spawn_options {
     unsigned blocking; /* nonzero: fn runs on a thread of the pool and may block: see weft_spawn_blocking(). Not with pinned, nor for futures */
     weft_group *group; /* a child of that group, which then has its handle: see weft/group.h */
 } weft_spawn_options;
+
+/** weft_spawn_options.pinned: always polled by worker @n, below weft_runtime_workers() (WEFT_EINVAL). */
+#define WEFT_PIN_TO(n) ((unsigned)(n) + 2u)
 
 #define WEFT_SPAWN_OPTIONS_INIT \
     {                           \

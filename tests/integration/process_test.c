@@ -138,6 +138,44 @@ static void *see_surroundings(void *arg)
 
 WF_TEST_WORKERS(process, directory_environment_and_descriptors) { run_clean(workers, see_surroundings); }
 
+static void *reopen(void *arg)
+{
+    weft_output out;
+    weft_process_options o = {
+        .argv = SHELL("echo one >/dev/stdout; echo two >>/dev/stderr; test -p /dev/stdout && echo pipe")};
+    cr_assert_eq(weft_process_run(&out, &o), 0);
+    cr_assert_eq(out.status, 0);
+    cr_assert_str_eq(out.out, "one\npipe\n"); /* with sockets, nothing of its name could be opened */
+    cr_assert_str_eq(out.err, "two\n");
+    weft_output_free(&out);
+    return arg;
+}
+
+WF_TEST_WORKERS(process, it_can_open_its_output_by_name) { run_clean(workers, reopen); }
+
+static void *turn_away(void *arg)
+{
+    weft_process *p = spawn((weft_process_options){.argv = (const char *const[]){"yes", NULL}, .out = WEFT_STDIO_PIPE});
+    weft_stream *out = weft_process_stdout(p);
+    char c;
+    cr_assert_eq(weft_read(out, &c, 1), 1);
+    weft_close(out);
+    cr_assert_eq(weft_process_wait(p), 256 + SIGPIPE);
+    weft_process_close(p);
+    p = spawn((weft_process_options){.argv = SHELL("exec <&-; kill -STOP $$"), .in = WEFT_STDIO_PIPE});
+    weft_stream *in = weft_process_stdin(p);
+    ssize_t n;
+    do
+        n = weft_write(in, "x", 1); /* until it has closed its end */
+    while (n == 1);
+    cr_assert(n == WEFT_EPIPE || n == WEFT_ECONNRESET, "it is %zd", n);
+    weft_close(in);
+    weft_process_close(p);
+    return arg;
+}
+
+WF_TEST_WORKERS(process, who_writes_when_the_other_has_gone_is_told) { run_clean(workers, turn_away); }
+
 /* ---- waiting ---------------------------------------------------------------------------------------------------- */
 
 static void *wait_for(void *process) { return (void *)(intptr_t)weft_process_wait(process); }

@@ -22,6 +22,7 @@ typedef struct server {
     weft_task *task;
     weft_handler handler;
     weft_serve_options options;
+    weft_tcp_options tcp;
     weft_fn body;     /* of the server's task; NULL: serve */
     weft_token *stop; /* for that one's use */
     uint16_t port;
@@ -54,7 +55,7 @@ static void begin(server *sv, unsigned workers)
     sv->fds = open_fds();
     cr_assert_eq(weft_runtime_create(&sv->rt, &o), 0);
     cr_assert_eq(weft_runtime_enter(sv->rt), 0);
-    cr_assert_eq(weft_tcp_listen(&sv->listener, "127.0.0.1:0", NULL), 0);
+    cr_assert_eq(weft_tcp_listen(&sv->listener, "127.0.0.1:0", &sv->tcp), 0);
     sv->port = port_of(sv->listener);
     cr_assert_eq(weft_spawn(&sv->task, sv->body ? sv->body : serve, sv), 0);
 }
@@ -711,5 +712,223 @@ WF_TEST_WORKERS(serve, interrupted_while_out_of_descriptors_it_ends)
     for (int i = 0; i < 10; i++)
         close(fds[i]);
     close(first);
+    end(&sv);
+}
+
+/* ---- counters, slots, stackless handlers, shards ---------------------------------------------------------------- */
+
+static weft_serve_counters counted(const server *sv)
+{
+    weft_serve_counters c;
+    weft_serve_counters_get(sv->options.counters, &c);
+    return c;
+}
+
+WF_TEST_WORKERS(serve, what_it_does_is_counted)
+{
+    weft_serve_counters counters = {0};
+    server sv = {.handler = echo, .options = {.counters = &counters}};
+    begin(&sv, workers);
+    int a = client(sv.port), b = client(sv.port);
+    ask(a, 'x');
+    ask(b, 'x');
+    cr_assert_eq(counted(&sv).accepted, 2);
+    cr_assert_eq(counted(&sv).active, 2);
+    close(a);
+    await_count(&sv.ended, 1);
+    while (counted(&sv).active != 1)
+        weft_yield();
+    sv.own++;
+    stop(&sv);
+    cr_assert_eq(counted(&sv).active, 0);
+    cr_assert_eq(counted(&sv).aborted, 1);
+    cr_assert_eq(counted(&sv).refused + counted(&sv).failed + counted(&sv).pauses, 0);
+    close(b);
+}
+
+/* Two servers share two permits: an idle one holds none. */
+WF_TEST_WORKERS(serve, slots_are_shared_and_an_idle_server_holds_none)
+{
+    weft_semaphore slots = WEFT_SEMAPHORE_INIT(2);
+    server sv = {.handler = echo, .options = {.slots = &slots}};
+    server other = {.handler = echo, .options = {.slots = &slots}};
+    begin(&sv, workers);
+    cr_assert_eq(weft_tcp_listen(&other.listener, "127.0.0.1:0", NULL), 0);
+    other.port = port_of(other.listener);
+    cr_assert_eq(weft_spawn(&other.task, serve, &other), 0);
+    int a = client(sv.port), b = client(sv.port);
+    ask(a, 'x');
+    ask(b, 'x');
+    int c = client(other.port), d = client(other.port);
+    say(c, 'y');
+    say(d, 'y');
+    for (int i = 0; i < 100; i++)
+        weft_yield();
+    cr_assert(!answered(c) && !answered(d));
+    cr_assert_eq(atomic_load(&other.began), 0);
+    close(a);
+    await_count(&other.began, 1);
+    close(b);
+    await_count(&other.began, 2);
+    weft_abort(other.task);
+    cr_assert_eq(weft_join(other.task, NULL), WEFT_EABORTED);
+    weft_listener_close(other.listener);
+    cr_assert_eq(weft_semaphore_available(&slots), 2);
+    sv.own = 2;
+    stop(&sv);
+    cr_assert_eq(weft_semaphore_available(&slots), 2);
+    close(c);
+    close(d);
+}
+
+WF_TEST_WORKERS(serve, without_a_slot_it_ends_when_interrupted_or_closed)
+{
+    weft_semaphore slots = WEFT_SEMAPHORE_INIT(1);
+    for (int how = 0; how < 2; how++) {
+        server sv = {.handler = echo, .options = {.slots = &slots}};
+        begin(&sv, workers);
+        int served = client(sv.port), fd = client(sv.port);
+        ask(served, 'x');
+        say(fd, 'y');
+        for (int i = 0; i < 50; i++)
+            weft_yield();
+        sv.own = 2;
+        if (how == 0) {
+            stop(&sv);
+        } else {
+            weft_listener_close(sv.listener);
+            sv.listener = NULL;
+            cr_assert_eq(weft_join(sv.task, NULL), 0);
+            cr_assert_eq(sv.result, WEFT_ECLOSED);
+            end(&sv);
+        }
+        cr_assert_eq(weft_semaphore_available(&slots), 1);
+        close(fd);
+        close(served);
+    }
+}
+
+/* A byte at a time, without a stack. */
+typedef struct stackless_echo {
+    weft_future future;
+    weft_stream *peer;
+    server *sv;
+    char byte;
+    bool full;
+} stackless_echo;
+
+static weft_poll stackless_poll(weft_future *self, weft_context *cx, void **result)
+{
+    stackless_echo *e = WEFT_CONTAINER_OF(self, stackless_echo, future);
+    *result = NULL;
+    for (;;) {
+        ssize_t n = e->full ? weft_poll_write_some(cx, e->peer, &e->byte, 1) : weft_poll_read(cx, e->peer, &e->byte, 1);
+        if (n == WEFT_PENDING)
+            return WEFT_PENDING;
+        if (n <= 0)
+            return WEFT_READY;
+        e->full = !e->full;
+    }
+}
+
+static void stackless_drop(weft_future *self)
+{
+    stackless_echo *e = WEFT_CONTAINER_OF(self, stackless_echo, future);
+    atomic_fetch_add(&e->sv->ended, 1);
+    atomic_fetch_sub(&e->sv->now, 1);
+    free(e);
+}
+
+static weft_future *stackless(weft_stream *peer, void *arg)
+{
+    static const weft_future_ops ops = {.poll = stackless_poll, .drop = stackless_drop};
+    stackless_echo *e = calloc(1, sizeof *e);
+    server *sv = arg;
+    if (!e)
+        return NULL;
+    *e = (stackless_echo){.future.ops = &ops, .peer = peer, .sv = arg};
+    atomic_fetch_add(&sv->began, 1);
+    atomic_fetch_add(&sv->now, 1);
+    return &e->future;
+}
+
+WF_TEST_WORKERS(serve, stackless_handlers_serve_and_are_dropped_once)
+{
+    server sv = {.options = {.future = stackless, .max_connections = 40}};
+    begin(&sv, workers);
+    load(sv.port, (unsigned)wf_test_scale(200), 5, 10);
+    int fd = client(sv.port);
+    ask(fd, 'x');
+    sv.own = 1;
+    stop(&sv);
+    cr_assert_eq(atomic_load(&sv.began), atomic_load(&sv.ended));
+    cr_assert_leq(atomic_load(&sv.most), 40);
+    close(fd);
+}
+
+static weft_future *refuses(weft_stream *peer, void *arg)
+{
+    (void)peer;
+    atomic_fetch_add(&((server *)arg)->began, 1);
+    return NULL;
+}
+
+WF_TEST_WORKERS(serve, a_stackless_handler_that_cannot_be_made_hangs_up)
+{
+    server sv = {.options = {.future = refuses}};
+    char c;
+    begin(&sv, workers);
+    int fd = client(sv.port);
+    cr_assert_eq(recv(fd, &c, 1, 0), 0);
+    sv.own = 1;
+    stop(&sv);
+    close(fd);
+}
+
+/* The kernel chooses the socket: each of them must be served. */
+WF_TEST_WORKERS(serve, with_shards_every_connection_is_served)
+{
+    weft_serve_counters counters = {0};
+    server sv = {
+        .handler = echo, .tcp = {.reuse_port = 1}, .options = {.shards = 1, .counters = &counters, .max_connections = 50}};
+    begin(&sv, workers);
+    load(sv.port, (unsigned)wf_test_scale(400), 5, 100);
+    int fd = client(sv.port);
+    ask(fd, 'x');
+    sv.own = 1;
+    stop(&sv);
+    cr_assert_eq(counted(&sv).accepted, wf_test_scale(400) + 1);
+    close(fd);
+}
+
+WF_TEST_WORKERS(serve, with_shards_a_listener_closed_ends_it_and_handlers_drain)
+{
+    server sv = {.handler = echo, .tcp = {.reuse_port = 1}, .options = {.shards = 1, .drain_timeout = PATIENCE}};
+    begin(&sv, workers);
+    int fd = client(sv.port);
+    ask(fd, 'x');
+    weft_listener_close(sv.listener);
+    sv.listener = NULL;
+    ask(fd, 'y');
+    close(fd);
+    cr_assert_eq(weft_join(sv.task, NULL), 0);
+    cr_assert_eq(sv.result, WEFT_ECLOSED);
+    end(&sv);
+}
+
+WF_TEST_WORKERS(serve, shards_without_reuse_port_are_refused)
+{
+    server sv = {.handler = echo, .options = {.shards = 1}};
+    begin(&sv, workers);
+    if (workers == 1) {
+        int fd = client(sv.port);
+        ask(fd, 'x');
+        sv.own = 1;
+        stop(&sv); /* one worker is one shard */
+        close(fd);
+        return;
+    }
+    cr_assert_eq(weft_join(sv.task, NULL), 0);
+    cr_assert_eq(sv.result, WEFT_EINVAL);
     end(&sv);
 }

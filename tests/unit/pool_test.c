@@ -1,4 +1,4 @@
-/* pool_test.c - lanes and threads of the pool, all three lanes of it; d40 is here too, because names have no other use yet. */
+/* pool_test.c - lanes and threads of the pool, all three lanes of it; d40 is here too, because it needs to look inside. */
 #include <runtime/runtime.h>
 #include <support/latch.h>
 #include <support/process.h>

@@ -1,0 +1,148 @@
+/* acceptor.c - one loop that accepts: wait for room, for a connection, for a slot, and hand it to a task. */
+#include <errno.h>
+#include <net/server.h>
+#include <poll.h>
+#include <runtime/group.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ---- waiting for room, and for the listener's being closed ----------------------------------------------------- */
+
+typedef struct room_op {
+    wf_group_op group;
+    weft_op slot;
+    weft_semaphore *slots; /* NULL: it is the group that is waited for */
+    weft_listener *listener;
+} room_op;
+
+static ssize_t room_poll(void *arg, weft_context *cx)
+{
+    room_op *op = arg;
+    int err = weft_atomic_waker_register(&op->listener->source.wakers[WF_READ], weft_context_waker(cx));
+    if (err == 0 && wf_source_closing(&op->listener->source))
+        err = WEFT_ECLOSED;
+    if (err < 0)
+        return err;
+    return op->slots ? weft_poll_semaphore_acquire(cx, &op->slot, op->slots, 1) : wf_group_op_poll(&op->group, cx);
+}
+
+static ssize_t room_cancel(void *arg)
+{
+    room_op *op = arg;
+    wf_source_forget(&op->listener->source, WF_READ);
+    return WEFT_PENDING;
+}
+
+static const wf_op_ops room_ops = {.poll = room_poll, .cancel = room_cancel};
+
+/* Other acceptors may take the room that was seen: then the spawn waits. */
+static int await_room(wf_acceptor *a)
+{
+    size_t limit = a->server->options.max_connections;
+    if (limit == 0 || weft_group_running(a->server->connections) < limit)
+        return 0;
+    room_op op = {.group = {.group = a->server->connections, .want = WF_GROUP_ROOM_SEEN}, .listener = a->listener};
+    int err = (int)wf_await(&room_ops, &op, WEFT_FOREVER);
+    wf_group_op_cancel(&op.group);
+    return err;
+}
+
+static int await_slot(wf_acceptor *a)
+{
+    weft_semaphore *slots = a->server->options.slots;
+    if (!slots || weft_semaphore_try_acquire(slots, 1) == 0)
+        return 0;
+    room_op op = {.slots = slots, .listener = a->listener};
+    int err = (int)wf_await(&room_ops, &op, WEFT_FOREVER);
+    weft_op_drop(&op.slot); /* idle if it was granted */
+    return err;
+}
+
+/* ---- accepting ------------------------------------------------------------------------------------------------- */
+
+WF_NOINLINE static int accept_from(int listener, weft_addr *peer)
+{
+    struct sockaddr_storage sa;
+    socklen_t length = sizeof sa;
+    int fd = accept4(listener, (struct sockaddr *)&sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    weft_addr_from_sockaddr(peer, (struct sockaddr *)&sa, length);
+    return fd;
+}
+
+static ssize_t attempt_accept(wf_source_op *op, bool *drained)
+{
+    (void)drained;
+    return accept_from(wf_load_rlx(&op->source->fd), op->buf);
+}
+
+int wf_accept_now(weft_listener *l, weft_addr *peer)
+{
+    uint64_t word;
+    int fd = wf_source_claim(&l->source, WF_READ, &word);
+    if (fd < 0)
+        return fd;
+    fd = accept_from(wf_load_rlx(&l->source.fd), peer);
+    wf_source_release(&l->source, WF_READ, false, word);
+    return fd;
+}
+
+WF_NOINLINE static ssize_t attempt_look(wf_source_op *op, bool *drained)
+{
+    struct pollfd fd = {.fd = wf_load_rlx(&op->source->fd), .events = POLLIN};
+    (void)drained;
+    int n = poll(&fd, 1, 0);
+    return n > 0 ? 1 : n == 0 ? WEFT_EAGAIN : -errno;
+}
+
+static int await_connection(wf_acceptor *a, weft_addr *peer)
+{
+    wf_source_op op = {.source = &a->listener->source, .direction = WF_READ, .attempt = attempt_accept, .buf = peer};
+    return (int)wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
+}
+
+/* A permit is taken only for a connection that is there: an idle server holds none. */
+static int await_connection_and_slot(wf_acceptor *a, weft_addr *peer)
+{
+    wf_source_op op = {.source = &a->listener->source, .direction = WF_READ, .attempt = attempt_look};
+    int err = (int)wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
+    if (err < 0 || (err = await_slot(a)) < 0)
+        return err;
+    int fd = wf_accept_now(a->listener, peer);
+    if (fd < 0)
+        weft_semaphore_release(a->server->options.slots, 1);
+    return fd;
+}
+
+/* 0: go on. */
+static int accept_one(wf_acceptor *a)
+{
+    weft_addr peer;
+    int err = await_room(a);
+    if (err < 0)
+        return err;
+    int fd = a->server->options.slots ? await_connection_and_slot(a, &peer) : await_connection(a, &peer);
+    if (fd < 0)
+        return fd == WEFT_EAGAIN ? 0 : fd;
+    return wf_connection_start(a->server, a->listener->source.sources, fd, &peer);
+}
+
+/* Interruptions are told apart from errors of the same number by asking for them. */
+static bool interrupted(void)
+{
+    wf_exec *exec;
+    return wf_await_entry(&exec) < 0;
+}
+
+int wf_accept_until_stopped(wf_acceptor *a)
+{
+    wf_shortage_prepare(a);
+    for (;;) {
+        int err = accept_one(a);
+        if (err < 0 && (interrupted() || (err = wf_shortage_ride_out(a, err)) < 0)) {
+            wf_shortage_end(a);
+            return err;
+        }
+    }
+}
