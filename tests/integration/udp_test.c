@@ -28,6 +28,15 @@ static weft_udp *bind_at(const char *address, const weft_udp_options *o, weft_ad
 
 static weft_udp *bind_any(weft_addr *home) { return bind_at("127.0.0.1:0", NULL, home); }
 
+/* Not every machine has IPv6. */
+static bool has_v6(void)
+{
+    weft_udp *u;
+    int err = weft_udp_bind(&u, "[::1]:0", NULL);
+    weft_udp_close(u);
+    return err == 0;
+}
+
 static weft_udp *connect_at(const weft_addr *to, const weft_udp_options *o)
 {
     char text[WEFT_ADDR_TEXT];
@@ -119,7 +128,7 @@ static void *talk(void *arg)
 {
     static const char *const hosts[] = {"127.0.0.1:0", "[::1]:0"};
     (void)arg;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (has_v6() ? 2 : 1); i++) {
         weft_addr server_name, client_name, from, peer;
         char buf[64];
         weft_udp *server = bind_at(hosts[i], NULL, &server_name), *client = bind_at(hosts[i], NULL, &client_name);
@@ -841,7 +850,7 @@ static void *marked(void *arg)
 {
     static const char *const pairs[][2] = {{"127.0.0.1:0", "127.0.0.1:0"}, {"[::1]:0", "[::1]:0"}, {"[::]:0", "127.0.0.1:0"}};
     (void)arg;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (has_v6() ? 3 : 1); i++) {
         weft_udp_options o = {.ecn = 1};
         weft_addr home, sender;
         char c = 'x', got[4];
@@ -907,10 +916,12 @@ static void *options(void *arg)
     weft_udp_close(a);
     weft_udp_close(b);
 
-    a = bind_at("[::1]:0", &(weft_udp_options){.v6only = 1, .ttl = 7}, NULL);
-    cr_assert_eq(option(a, IPPROTO_IPV6, IPV6_V6ONLY), 1);
-    cr_assert_eq(option(a, IPPROTO_IPV6, IPV6_UNICAST_HOPS), 7);
-    weft_udp_close(a);
+    if (has_v6()) {
+        a = bind_at("[::1]:0", &(weft_udp_options){.v6only = 1, .ttl = 7}, NULL);
+        cr_assert_eq(option(a, IPPROTO_IPV6, IPV6_V6ONLY), 1);
+        cr_assert_eq(option(a, IPPROTO_IPV6, IPV6_UNICAST_HOPS), 7);
+        weft_udp_close(a);
+    }
 
     cr_assert_eq(weft_udp_bind(&none, "127.0.0.1:0", &(weft_udp_options){.ttl = 300}), WEFT_EINVAL);
     cr_assert_eq(weft_udp_bind(&none, "127.0.0.1", NULL), WEFT_EINVAL);
@@ -1021,7 +1032,7 @@ static void *multicast(void *arg)
 {
     (void)arg;
     multicast_over("0.0.0.0:0", "239.255.77.3:0");
-    return multicast_over("[::]:0", "[ff01::77]:0");
+    return has_v6() ? multicast_over("[::]:0", "[ff01::77]:0") : NULL;
 }
 
 WF_TEST_WORKERS(udp, members_of_a_group_get_what_is_sent_to_it) { run(workers, multicast, NULL); }
