@@ -3,8 +3,8 @@
  * An attempt is one system call. What a datagram met on its way (ECONNREFUSED) is an error pending on the socket: the next call takes it and returns it,
  * and the socket goes on. */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
+#include <net/resolve.h>
 #include <net/socket.h>
 #include <net/udp.h>
 #include <netinet/in.h>
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_ADDRESSES = 8, HOST_SIZE = 256 };
+enum { MOST_ADDRESSES = 8 };
 
 /* ---- the handle ------------------------------------------------------------------------------------------------ */
 
@@ -158,24 +158,20 @@ int weft_udp_bind_sized(weft_udp **out, const char *address, const weft_udp_opti
     return err < 0 ? weft_error_set(err, "bind %s: %s", address, weft_strerror(err)) : 0;
 }
 
-/* "host:port" with a name in it, cut at the colon. In brackets there is an address, never a name. */
-static int resolve(weft_addr addrs[MOST_ADDRESSES], const char *address)
+/* How many, or a negative code. What is all numbers asks nobody, so that it works where nothing can wait. */
+static int addresses_of(weft_addr addrs[MOST_ADDRESSES], const char *address)
 {
-    char host[HOST_SIZE];
-    const char *colon = strrchr(address, ':');
-    size_t length = colon ? (size_t)(colon - address) : 0;
-    if (length == 0 || length >= sizeof host || address[0] == '[' || strncmp(address, "unix:", 5) == 0)
-        return WEFT_EINVAL;
-    memcpy(host, address, length);
-    host[length] = '\0';
-    return weft_resolve(addrs, MOST_ADDRESSES, host, colon + 1);
+    wf_host_port text;
+    if (weft_addr_parse(&addrs[0], address) == 0)
+        return 1;
+    return wf_host_port_split(&text, address) ? weft_resolve(addrs, MOST_ADDRESSES, text.host, text.port) : WEFT_EINVAL;
 }
 
 /* Connecting a datagram socket waits for nobody: the first address to which there is a way is it. */
 static int connect_to(weft_udp **out, const char *address, const weft_udp_options *o)
 {
     weft_addr addrs[MOST_ADDRESSES], local;
-    int err = WEFT_EINVAL, n = weft_addr_parse(&addrs[0], address) == 0 ? 1 : resolve(addrs, address);
+    int err = WEFT_EINVAL, n = addresses_of(addrs, address);
     if (n < 0 || (o->bind && weft_addr_parse(&local, o->bind) < 0))
         return n < 0 ? n : WEFT_EINVAL;
     for (int i = 0; i < n && err < 0; i++)
@@ -199,8 +195,8 @@ int weft_udp_connect_sized(weft_udp **out, const char *address, const weft_udp_o
 WF_NOINLINE static int examine(int fd, wf_udp_extra *extra)
 {
     struct sockaddr_storage sa;
-    int type = 0, flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) < 0)
+    int type = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) < 0)
         return -errno;
     if (type != SOCK_DGRAM)
         return WEFT_EINVAL;
@@ -208,7 +204,7 @@ WF_NOINLINE static int examine(int fd, wf_udp_extra *extra)
         return -errno;
     extra->family = sa.ss_family;
     extra->fails = extra->told = true;
-    return flags & O_NONBLOCK || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -errno;
+    return wf_set_nonblocking(fd);
 }
 
 int weft_udp_from_fd(weft_udp **out, int fd)

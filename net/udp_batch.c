@@ -4,14 +4,16 @@
  * Where there are no such calls they are made one by one; where nobody cuts, it is done here. The kernel may also refuse to cut at the moment of sending
  * (no checksums, a device that cannot, segments longer than its packets): then the rest of the batch is cut here.
  *
- * What is under way is the datagram `index`, from its byte `offset` on: an interrupted or failed batch has sent those before it. */
+ * Neighbours of one size for one peer go to the kernel as one buffer that it cuts: so they pass its layers once.
+ *
+ * What is under way is one datagram from one of its bytes on: an interrupted or failed batch has sent those before it. */
 #include <errno.h>
 #include <net/udp.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <string.h>
 
-enum { AT_ONCE = 64, CONTROLS = 24, MOST_SEGMENTS = 64, MOST_BYTES = 65507, ECN = 3 };
+enum { AT_ONCE = 64, CONTROLS = 24, MOST_SEGMENTS = 64, MOST_BYTES = 65507, JOINED_SIZE = 1232, ECN = 3 };
 
 /* ---- messages -------------------------------------------------------------------------------------------------- */
 
@@ -185,20 +187,27 @@ int weft_udp_recv_batch(weft_udp *u, weft_datagram *list, int n)
 
 /* ---- sending --------------------------------------------------------------------------------------------------- */
 
+/* The first datagram that is not sent yet, and how much of it is. */
+typedef struct place {
+    int index;
+    size_t offset;
+} place;
+
 typedef struct send_batch {
     wf_udp_send send; /* first */
     const weft_datagram *list;
     int n;
-    bool by_hand;  /* the kernel will not cut, or not these */
-    int index;     /* the first that is not sent yet, */
-    size_t offset; /* and how much of it is */
+    bool by_hand; /* the kernel will not cut, or not these */
+    place at;
 } send_batch;
 
-/* From there on: what one message carries, and whether the kernel has to cut it. */
+/* What one message carries: several equal datagrams, one, or a part of one. */
 typedef struct part {
-    const weft_datagram *datagram;
-    size_t offset, size;
-    bool cut, last;
+    const weft_datagram *datagram; /* the first */
+    size_t offset, size;           /* of it */
+    size_t segment;                /* where the kernel has to cut; 0: nowhere */
+    unsigned count;                /* datagrams; the last of several may be shorter */
+    bool last;                     /* nothing of it is left */
 } part;
 
 /* Full ones only, so that what comes after begins a datagram again. */
@@ -208,103 +217,153 @@ static size_t most_of(size_t segment)
     return fit > 0 ? fit * segment : segment;
 }
 
-static part part_at(const send_batch *b, int index, size_t offset)
+static bool same_way(const weft_datagram *a, const weft_datagram *b)
 {
-    const weft_datagram *d = &b->list[index];
-    size_t rest = d->size - offset, most = rest;
-    if (d->segment > 0 && d->segment < rest)
-        most = b->by_hand ? d->segment : WF_MIN(rest, most_of(d->segment));
-    return (part){
-        .datagram = d, .offset = offset, .size = most, .cut = most > d->segment && d->segment > 0, .last = most == rest};
+    return a->ecn == b->ecn && a->address.length_ == b->address.length_ &&
+           memcmp(a->address.storage_, b->address.storage_, a->address.length_) == 0;
 }
 
-static void put(message *m, struct iovec *piece, const part *p)
+/* How many from @index on go together: of one size that every path carries, to one peer. At most @room. */
+static unsigned joined_at(const send_batch *b, int index, unsigned room)
+{
+    const weft_datagram *d = &b->list[index];
+    unsigned n = 1, most = WF_MIN(WF_MIN(room, MOST_SEGMENTS), (unsigned)(b->n - index));
+    if (b->by_hand || d->size == 0 || d->size > JOINED_SIZE)
+        return 1;
+    most = WF_MIN(most, (unsigned)(MOST_BYTES / d->size));
+    for (; n < most; n++) {
+        const weft_datagram *next = &d[n];
+        bool whole = next->segment == 0 || next->segment >= next->size;
+        if (!whole || next->size == 0 || next->size > d->size || !same_way(d, next))
+            break;
+        if (next->size < d->size)
+            return n + 1;
+    }
+    return n;
+}
+
+/* With room for @room pieces. */
+static part part_at(const send_batch *b, place at, unsigned room)
+{
+    const weft_datagram *d = &b->list[at.index];
+    size_t rest = d->size - at.offset, size = rest;
+    if (d->segment == 0 || d->segment >= d->size) {
+        unsigned count = joined_at(b, at.index, room);
+        return (part){.datagram = d, .size = size, .segment = count > 1 ? size : 0, .count = count, .last = true};
+    }
+    if (d->segment < rest)
+        size = b->by_hand ? d->segment : WF_MIN(rest, most_of(d->segment));
+    return (part){.datagram = d,
+                  .offset = at.offset,
+                  .size = size,
+                  .segment = size > d->segment ? d->segment : 0,
+                  .count = 1,
+                  .last = size == rest};
+}
+
+static place after(place at, const part *p)
+{
+    return p->last ? (place){at.index + (int)p->count, 0} : (place){at.index, at.offset + p->size};
+}
+
+static void put(message *m, struct iovec *pieces, const part *p)
 {
     size_t length = 0;
     const struct sockaddr *sa = weft_addr_sockaddr(&p->datagram->address, &length);
-    *piece = (struct iovec){(char *)p->datagram->data + p->offset, p->size};
+    for (unsigned i = 0; i < p->count; i++)
+        pieces[i] = (struct iovec){p->datagram[i].data, p->datagram[i].size};
+    if (p->count == 1)
+        pieces[0] = (struct iovec){(char *)p->datagram->data + p->offset, p->size};
     *m = (message){.msg_hdr = {.msg_name = length ? (void *)(uintptr_t)sa : NULL,
                                .msg_namelen = (socklen_t)length,
-                               .msg_iov = piece,
-                               .msg_iovlen = 1}};
+                               .msg_iov = pieces,
+                               .msg_iovlen = p->count}};
 }
 
-static bool needs_control(const part *p) { return p->cut || p->datagram->ecn; }
+static bool needs_control(const part *p) { return p->segment || p->datagram->ecn; }
 
 static void put_control(message *m, control *c, const part *p, int family)
 {
     memset(c, 0, sizeof *c);
 #ifdef UDP_SEGMENT
-    uint16_t segment = (uint16_t)p->datagram->segment;
-    if (p->cut)
+    uint16_t segment = (uint16_t)p->segment;
+    if (segment)
         add_control(&m->msg_hdr, c, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
 #endif
     if (p->datagram->ecn)
         add_ecn(&m->msg_hdr, c, family, (int)p->datagram->ecn);
 }
 
-/* What comes next after @p was sent. */
-static void advance(int *index, size_t *offset, const part *p)
+/* Moves on by @sent messages, which were made up in just this way. */
+static void move_on(send_batch *b, int sent)
 {
-    *offset = p->last ? 0 : *offset + p->size;
-    *index += p->last;
+    unsigned used = 0;
+    for (int i = 0; i < sent; i++) {
+        part p = part_at(b, b->at, AT_ONCE - used);
+        used += p.count;
+        b->at = after(b->at, &p);
+    }
 }
 
-/* One system call; moves on. How many messages went, or a negative code with none gone. */
+/* One system call. How many messages went, or a negative code with none gone. */
 static int send_some(send_batch *b, int fd, int family)
 {
     message messages[AT_ONCE];
     struct iovec pieces[AT_ONCE];
     control controls[CONTROLS];
-    unsigned n = 0, used = 0;
-    size_t offset = b->offset;
-    for (int index = b->index; index < b->n && n < AT_ONCE; n++) {
-        part p = part_at(b, index, offset);
-        if (needs_control(&p) && used == CONTROLS)
+    unsigned n = 0, used = 0, beside = 0;
+    for (place at = b->at; at.index < b->n && used < AT_ONCE; n++) {
+        part p = part_at(b, at, AT_ONCE - used);
+        if (needs_control(&p) && beside == CONTROLS)
             break;
-        put(&messages[n], &pieces[n], &p);
+        put(&messages[n], &pieces[used], &p);
         if (needs_control(&p))
-            put_control(&messages[n], &controls[used++], &p, family);
-        advance(&index, &offset, &p);
+            put_control(&messages[n], &controls[beside++], &p, family);
+        used += p.count;
+        at = after(at, &p);
     }
     int sent = transfer(fd, messages, n, false);
-    for (int i = 0; i < sent; i++) {
-        part p = part_at(b, b->index, b->offset);
-        advance(&b->index, &b->offset, &p);
-    }
+    move_on(b, sent);
     return sent;
 }
 
-/* The first of them went to be cut, and this may be why it did not go. Cut here it will show. */
-static bool refused_to_cut(const send_batch *b, int err)
+/* The first of them was to be cut, and this may be why it did not go: by hand it will show. Those that were only joined are not joined again. */
+static bool refused_to_cut(send_batch *b, wf_udp_extra *extra, int err)
 {
-    return !b->by_hand && part_at(b, b->index, b->offset).cut &&
-           (err == WEFT_EINVAL || err == -EIO || err == WEFT_EMSGSIZE || err == -EOPNOTSUPP);
+    part p = part_at(b, b->at, AT_ONCE);
+    if (b->by_hand || !p.segment || (err != WEFT_EINVAL && err != -EIO && err != WEFT_EMSGSIZE && err != -EOPNOTSUPP))
+        return false;
+    if (p.count > 1)
+        wf_store_rlx(&extra->gso, WF_UDP_GSO_NO);
+    b->by_hand = true;
+    return true;
 }
 
 static ssize_t attempt_send(wf_source_op *op, bool *drained)
 {
     send_batch *b = wf_container(wf_container(op, wf_udp_send, op), send_batch, send);
-    int family = wf_udp_extra_of((weft_udp *)(void *)op->source)->family;
+    wf_udp_extra *extra = wf_udp_extra_of((weft_udp *)(void *)op->source);
     (void)drained;
-    while (b->index < b->n) {
-        int sent = send_some(b, wf_load_rlx(&op->source->fd), family);
-        if (sent < 0 && !refused_to_cut(b, sent))
+    while (b->at.index < b->n) {
+        int sent = send_some(b, wf_load_rlx(&op->source->fd), extra->family);
+        if (sent < 0 && !refused_to_cut(b, extra, sent))
             return sent;
-        b->by_hand |= sent < 0;
     }
     return b->n;
 }
 
-static ssize_t sent_or(const send_batch *b, ssize_t n) { return b->index > 0 && n != WEFT_PENDING ? b->index : n; }
-
-static ssize_t poll_send(void *arg, weft_context *cx) { return sent_or(arg, wf_udp_send_poll(arg, cx)); }
+static ssize_t poll_send(void *arg, weft_context *cx)
+{
+    send_batch *b = arg;
+    ssize_t n = wf_udp_send_poll(b, cx);
+    return n != WEFT_PENDING && b->at.index > 0 ? b->at.index : n;
+}
 
 static ssize_t cancel_send(void *arg)
 {
     send_batch *b = arg;
     wf_udp_send_cancel(b);
-    return b->index > 0 ? b->index : WEFT_PENDING;
+    return b->at.index > 0 ? b->at.index : WEFT_PENDING;
 }
 
 static const wf_op_ops send_ops = {.poll = poll_send, .cancel = cancel_send};
@@ -329,24 +388,19 @@ WF_NOINLINE static bool can_cut(weft_udp *u)
 #endif
 }
 
-/* Does somebody want to have one cut? *@sense: no more than two bits of ECN anywhere. */
-static bool wants_cut(const weft_datagram *list, int n, bool *sense)
+static bool is_marked_well(const weft_datagram *list, int n)
 {
-    bool wants = false;
-    for (int i = 0; i < n; i++) {
-        wants |= list[i].segment > 0 && list[i].segment < list[i].size;
-        *sense &= list[i].ecn <= ECN;
-    }
-    return wants;
+    for (int i = 0; i < n; i++)
+        if (list[i].ecn > ECN)
+            return false;
+    return true;
 }
 
 int weft_udp_send_batch(weft_udp *u, const weft_datagram *list, int n)
 {
-    bool sense = u && makes_sense(list, n);
-    bool wants = sense && wants_cut(list, n, &sense);
-    if (!sense)
+    if (!u || !makes_sense(list, n) || !is_marked_well(list, n))
         return WEFT_EINVAL;
-    send_batch b = {.list = list, .n = n, .by_hand = wants && !can_cut(u)};
+    send_batch b = {.list = list, .n = n, .by_hand = !can_cut(u)};
     b.send.op = (wf_source_op){.source = &u->source, .direction = WF_WRITE, .attempt = attempt_send};
     int err = wf_udp_send_begin(&b.send);
     return err < 0 ? err : (int)wf_await(&send_ops, &b, WEFT_FOREVER);

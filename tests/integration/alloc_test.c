@@ -145,7 +145,57 @@ static unsigned open_fds(void)
         n += lseek(fd, 0, SEEK_CUR) >= 0 || errno != EBADF;
     return n;
 }
+
+/* A socket that cannot be had, and then one that sends and receives without asking for more. */
+static void *datagrams(void *arg)
+{
+    weft_udp *u;
+    weft_addr name, from;
+    char byte = 'x';
+    int failures = 0, err = -1;
+    unsigned before = open_fds();
+    (void)arg;
+    for (long n = 0; err < 0; n++) {
+        arm(n);
+        err = weft_udp_bind(&u, "127.0.0.1:0", NULL);
+        disarm();
+        if (err < 0) {
+            cr_assert_eq(err, WEFT_ENOMEM);
+            cr_assert_null(u);
+            cr_assert_eq(open_fds(), before);
+            failures++;
+        }
+    }
+    cr_assert_geq(failures, 2, "its turns and its place");
+    cr_assert_eq(weft_udp_local(u, &name), 0);
+    for (int i = 0; i < 2000; i++) {
+        weft_datagram d = {.data = &byte, .size = 1, .address = name};
+        if (i == 1000)
+            arm(-1);
+        cr_assert_eq(weft_udp_send(u, &byte, 1, &name), 1);
+        cr_assert_eq(weft_udp_send_batch(u, &d, 1), 1);
+        cr_assert_eq(weft_udp_recv(u, &byte, 1, &from), 1);
+        cr_assert_eq(weft_udp_recv_batch(u, &d, 1), 1);
+    }
+    long n = disarm();
+    cr_assert_eq(n, 0, "%ld allocations for 2000 datagrams", n);
+    weft_udp_close(u);
+    return NULL;
+}
 #endif
+
+WF_TEST_WORKERS(alloc, datagrams_ask_for_no_memory_and_a_socket_without_leaves_nothing)
+{
+#if INTERPOSED
+    if (WF_TEST_SANITIZED)
+        cr_skip_test("valgrind has a malloc of its own");
+    weft_options options = {.workers = workers};
+    cr_assert_eq(weft_run_with(&options, datagrams, NULL, NULL), 0);
+#else
+    (void)workers;
+    cr_skip_test("the sanitizer has a malloc of its own");
+#endif
+}
 
 WF_TEST_WORKERS(alloc, the_steady_path_asks_for_no_memory)
 {
