@@ -14,9 +14,10 @@ static weft_stream *stream_of(const wf_source_op *op) { return (weft_stream *)(v
 
 /* ---- the descriptor; errno has no place in a function that suspends (d36) ------------------------------------- */
 
-WF_NOINLINE static ssize_t read_fd(int fd, void *buf, size_t size)
+WF_NOINLINE static ssize_t read_fd(weft_stream *s, void *buf, size_t size)
 {
-    ssize_t n = read(fd, buf, size);
+    int fd = wf_load_rlx(&s->source.fd);
+    ssize_t n = wf_likely(s->source.kind->socket) ? recv(fd, buf, size, 0) : read(fd, buf, size);
     return n >= 0 ? n : -errno;
 }
 
@@ -55,7 +56,7 @@ static ssize_t write_fd(weft_stream *s, const void *buf, size_t size)
 ssize_t wf_stream_read_now(weft_stream *s, void *buf, size_t size)
 {
     weft_layer *top = wf_stream_top(s);
-    return wf_unlikely(top) ? top->ops->read(top, buf, size) : read_fd(wf_load_rlx(&s->source.fd), buf, size);
+    return wf_unlikely(top) ? top->ops->read(top, buf, size) : read_fd(s, buf, size);
 }
 
 ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size)
@@ -67,7 +68,7 @@ ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size)
 ssize_t weft_layer_read_below(weft_layer *self, void *buf, size_t size)
 {
     weft_layer *below = self->below_;
-    return below ? below->ops->read(below, buf, size) : read_fd(wf_load_rlx(&self->stream_->source.fd), buf, size);
+    return below ? below->ops->read(below, buf, size) : read_fd(self->stream_, buf, size);
 }
 
 ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size)
