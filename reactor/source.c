@@ -10,16 +10,18 @@ enum { CHUNK_PLACES = 64 };
 
 struct wf_source_chunk {
     struct wf_source_chunk *older;
-    wf_source places[CHUNK_PLACES];
+    wf_source *places; /* in the same block, each on cache lines of its own */
 };
 
 void wf_sources_init(wf_sources *all, const weft_allocator *allocator) { *all = (wf_sources){.allocator = allocator}; }
 
 static bool grow_locked(wf_sources *all)
 {
-    struct wf_source_chunk *c = wf_alloc(all->allocator, sizeof *c);
+    struct wf_source_chunk *c =
+        wf_alloc(all->allocator, sizeof *c + CHUNK_PLACES * sizeof(wf_source) + alignof(wf_source) - 1);
     if (!c)
         return false;
+    c->places = (wf_source *)(((uintptr_t)(c + 1) + alignof(wf_source) - 1) & ~(uintptr_t)(alignof(wf_source) - 1));
     c->older = all->chunks;
     all->chunks = c;
     for (int i = CHUNK_PLACES - 1; i >= 0; i--) {
