@@ -96,19 +96,12 @@ static void finalize(wf_source *s)
         wf_source_closed(s);
 }
 
-static void settle(wf_source *s, unsigned verdict)
+void wf_source_settle(wf_source *s, unsigned verdict)
 {
     if (verdict & WF_SRC_FINALIZE)
         finalize(s);
     else if (verdict & WF_SRC_FREE)
         place_free(s);
-}
-
-void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word)
-{
-    unsigned verdict = wf_src_release(&s->word, d, drained, word);
-    if (wf_unlikely(verdict))
-        settle(s, verdict);
 }
 
 /* A socket in use is shut at once, so that the peer learns of it (and a listener's port is free) before the last operation has left. */
@@ -125,7 +118,7 @@ static void close_with(wf_source *s, uint64_t refs)
         for (int d = 0; d < 2; d++)
             weft_atomic_waker_take(&s->wakers[d], &wakers[d]);
     }
-    settle(s, wf_src_close_end(&s->word, first, refs)); /* the place may be somebody else's from here on */
+    wf_source_settle(s, wf_src_close_end(&s->word, first, refs)); /* the place may be somebody else's from here on */
     for (int d = 0; d < 2; d++)
         weft_waker_wake(&wakers[d]);
 }
@@ -144,7 +137,7 @@ bool wf_source_ref(wf_source *s)
     return true;
 }
 
-void wf_source_unref(wf_source *s) { settle(s, wf_src_close_end(&s->word, false, 1)); }
+void wf_source_unref(wf_source *s) { wf_source_settle(s, wf_src_close_end(&s->word, false, 1)); }
 
 unsigned wf_sources_destroy(wf_sources *all)
 {

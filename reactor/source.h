@@ -92,8 +92,16 @@ static inline int wf_source_claim(wf_source *s, wf_direction d, uint64_t *word)
     return wf_src_claim(&s->word, d, word);
 }
 
+/* What a transition of the word has said is to be done: close the descriptor, free the place. */
+void wf_source_settle(wf_source *s, unsigned verdict);
+
 /* Give the claim back. @drained: the system call at @word came back short or with EAGAIN. May close the descriptor and free the place. */
-void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word);
+static inline void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word)
+{
+    unsigned verdict = wf_src_release(&s->word, d, drained, word);
+    if (wf_unlikely(verdict))
+        wf_source_settle(s, verdict);
+}
 
 /* The claim's holder met EAGAIN at *@word, or found it not ready: keep @cx's waker and return WEFT_PENDING; or 0: try again,
  * with the newer *@word; or WEFT_ECLOSED, or what registering failed with. */
