@@ -88,10 +88,10 @@ int weft_atomic_waker_register(weft_atomic_waker *cell, const weft_waker *waker)
         old = take_waker(cell);
         rc = weft_waker_clone(waker, &cell->waker_);
     }
-    if (end_register(cell))
-        weft_waker_drop(&old);
-    else
+    if (!end_register(cell))
         end_register_raced(cell, &old);
+    else if (old.ops)
+        weft_waker_drop(&old);
     if (rc < 0)
         weft_waker_wake_by_ref(waker); /* nothing is registered: only another poll can repair that */
     return rc;

@@ -13,6 +13,7 @@
 #define wf_unlikely(x) __builtin_expect(!!(x), 0)
 #define wf_container(ptr, type, member) WEFT_CONTAINER_OF(ptr, type, member)
 #define WF_NOINLINE __attribute__((noinline))
+#define WF_INLINE static inline __attribute__((always_inline))
 #define WF_CACHE_LINE 64
 
 /* Thread-locals that outlive a switch: see exec.h. Initial-exec keeps the access at one instruction in a shared library too. */

@@ -148,12 +148,17 @@ WF_NOINLINE wf_exec *wf_exec_peek(void)
     return current;
 }
 
+/* Strands have theirs already: making one is out of line, and its registers need not be saved for them. */
+WF_NOINLINE static wf_exec *make_current(void)
+{
+    current = parker_create();
+    return current;
+}
+
 WF_NOINLINE wf_exec *wf_exec_current(void)
 {
     __asm__ volatile("" ::: "memory");
-    if (wf_unlikely(!current))
-        current = parker_create();
-    return current;
+    return wf_likely(current != NULL) ? current : make_current();
 }
 
 WF_NOINLINE wf_exec *wf_exec_set(wf_exec *exec)
@@ -174,9 +179,11 @@ int64_t weft_now(void)
 
 /* ---- awaiting ----------------------------------------------------------------------------------------------- */
 
-int wf_await_entry(wf_exec **out)
+/* Twice a request: it does not wait itself, so it may look at the thread-local without the call. */
+WF_NOINLINE int wf_await_entry(wf_exec **out)
 {
-    wf_exec *exec = wf_exec_current();
+    __asm__ volatile("" ::: "memory");
+    wf_exec *exec = wf_likely(current != NULL) ? current : make_current();
     *out = exec;
     if (wf_unlikely(!exec))
         return WEFT_ENOMEM;

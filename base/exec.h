@@ -111,7 +111,6 @@ void wf_call_back(void (*fn)(void *), void *value);
 /* Take back the newest weft_defer(@fn, @arg), also from under others. */
 void wf_defer_remove(void (*fn)(void *), void *arg);
 
-
 /* ---- the loop around every operation ------------------------------------------------------------------------- */
 
 /* Spend one unit of the budget; yields when there was none left. For operations that finish without waiting. */
@@ -147,18 +146,19 @@ static inline ssize_t wf_give_up(wf_exec *exec, const wf_op_ops *ops, void *op, 
 }
 
 /* wf_await() without the call, for the operations that must be fast. With a constant @ops its functions are inlined too. */
-static inline ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
 {
     wf_exec *exec;
     int why = wf_await_entry(&exec);
     if (wf_unlikely(why < 0))
         return why;
-    ssize_t result = ops->poll(op, &exec->cx);
-    if (result != WEFT_PENDING) {
-        wf_spend(exec);
-        return result;
-    }
-    for (;;) {
+    for (bool waited = false;; waited = true) {
+        ssize_t result = ops->poll(op, &exec->cx);
+        if (result != WEFT_PENDING) {
+            if (!waited)
+                wf_spend(exec);
+            return result;
+        }
         why = exec->ops->interruption(exec);
         if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline) {
             why = WEFT_ETIMEDOUT;
@@ -167,9 +167,6 @@ static inline ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t de
         if (wf_unlikely(why < 0))
             return wf_give_up(exec, ops, op, why);
         exec->ops->suspend(exec, deadline);
-        result = ops->poll(op, &exec->cx);
-        if (result != WEFT_PENDING)
-            return result;
     }
 }
 

@@ -3,6 +3,7 @@
  * It begins by copying through memory. A buffer that was filled to the brim says that there is more: from then on the kernel moves it, if both are plain
  * sockets and a pipe is to be had, until little comes at a time. So a connection that talks in small pieces never has a pipe. */
 #include <net/half.h>
+#include <net/source_op.h>
 #include <runtime/runtime.h>
 #include <stdlib.h>
 

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/socket.h>
+#include <net/socket_call.h>
+#include <net/source_op.h>
 #include <net/stream.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,16 +16,16 @@ static weft_stream *stream_of(const wf_source_op *op) { return (weft_stream *)(v
 
 /* ---- the descriptor; errno has no place in a function that suspends (d36) ------------------------------------- */
 
-WF_NOINLINE static ssize_t read_fd(int fd, void *buf, size_t size)
+WF_NOINLINE static ssize_t read_file(int fd, void *buf, size_t size)
 {
     ssize_t n = read(fd, buf, size);
     return n >= 0 ? n : -errno;
 }
 
-WF_NOINLINE static ssize_t send_fd(int fd, const void *buf, size_t size)
+WF_INLINE ssize_t read_fd(weft_stream *s, void *buf, size_t size)
 {
-    ssize_t n = send(fd, buf, size, MSG_NOSIGNAL);
-    return n >= 0 ? n : -errno;
+    int fd = wf_load_rlx(&s->source.fd);
+    return wf_likely(s->source.kind->socket) ? wf_recv(fd, buf, size) : read_file(fd, buf, size);
 }
 
 WF_NOINLINE static ssize_t writev_fd(weft_stream *s, struct iovec *iov, int n)
@@ -44,30 +46,39 @@ WF_NOINLINE static ssize_t writev_fd(weft_stream *s, struct iovec *iov, int n)
     return result;
 }
 
-static ssize_t write_fd(weft_stream *s, const void *buf, size_t size)
+WF_NOINLINE static ssize_t write_file(weft_stream *s, const void *buf, size_t size)
 {
     struct iovec one = {.iov_base = (void *)(uintptr_t)buf, .iov_len = size};
-    return wf_likely(s->source.kind->socket) ? send_fd(wf_load_rlx(&s->source.fd), buf, size) : writev_fd(s, &one, 1);
+    return writev_fd(s, &one, 1);
+}
+
+WF_INLINE ssize_t write_fd(weft_stream *s, const void *buf, size_t size)
+{
+    return wf_likely(s->source.kind->socket) ? wf_send(wf_load_rlx(&s->source.fd), buf, size) : write_file(s, buf, size);
 }
 
 /* ---- below the reader ------------------------------------------------------------------------------------------ */
 
-ssize_t wf_stream_read_now(weft_stream *s, void *buf, size_t size)
+WF_INLINE ssize_t read_now(weft_stream *s, void *buf, size_t size)
 {
     weft_layer *top = wf_stream_top(s);
-    return wf_unlikely(top) ? top->ops->read(top, buf, size) : read_fd(wf_load_rlx(&s->source.fd), buf, size);
+    return wf_unlikely(top) ? top->ops->read(top, buf, size) : read_fd(s, buf, size);
 }
 
-ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size)
+WF_INLINE ssize_t write_now(weft_stream *s, const void *buf, size_t size)
 {
     weft_layer *top = wf_stream_top(s);
     return wf_unlikely(top) ? top->ops->write(top, buf, size) : write_fd(s, buf, size);
 }
 
+ssize_t wf_stream_read_now(weft_stream *s, void *buf, size_t size) { return read_now(s, buf, size); }
+
+ssize_t wf_stream_write_now(weft_stream *s, const void *buf, size_t size) { return write_now(s, buf, size); }
+
 ssize_t weft_layer_read_below(weft_layer *self, void *buf, size_t size)
 {
     weft_layer *below = self->below_;
-    return below ? below->ops->read(below, buf, size) : read_fd(wf_load_rlx(&self->stream_->source.fd), buf, size);
+    return below ? below->ops->read(below, buf, size) : read_fd(self->stream_, buf, size);
 }
 
 ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size)
@@ -100,7 +111,7 @@ bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted)
     return n >= 0 && (size_t)n < wanted && !wf_stream_top(s) && !is_framed(s);
 }
 
-static ssize_t attempt_read(wf_source_op *op, bool *drained)
+WF_INLINE ssize_t attempt_read(wf_source_op *op, bool *drained)
 {
     weft_stream *s = stream_of(op);
     weft_reader *reader = wf_stream_extra_of(s)->reader;
@@ -110,16 +121,16 @@ static ssize_t attempt_read(wf_source_op *op, bool *drained)
         return (ssize_t)held;
     if (!wf_source_op_ready(op))
         return WEFT_EAGAIN;
-    ssize_t n = wf_stream_read_now(s, to, wanted);
+    ssize_t n = read_now(s, to, wanted);
     *drained = n > 0 && wf_stream_is_short(s, n, wanted);
     return n;
 }
 
-static ssize_t attempt_write(wf_source_op *op, bool *drained)
+WF_INLINE ssize_t attempt_write(wf_source_op *op, bool *drained)
 {
     weft_stream *s = stream_of(op);
     size_t rest = op->size - op->done;
-    ssize_t n = wf_stream_write_now(s, (char *)op->buf + op->done, rest);
+    ssize_t n = write_now(s, (char *)op->buf + op->done, rest);
     op->begun = n == WEFT_EAGAIN && rest > 0 && wf_stream_top(s);
     *drained = wf_stream_is_short(s, n, rest);
     return n;
@@ -135,6 +146,12 @@ static ssize_t give_up_write(wf_source_op *op, ssize_t result)
     op->done += taken;
     return taken > 0 && (!op->all || op->done == op->size) ? (ssize_t)op->done : result;
 }
+
+WF_INLINE ssize_t poll_read(void *op, weft_context *cx) { return wf_source_op_poll_with(op, cx, true, attempt_read); }
+WF_INLINE ssize_t poll_write(void *op, weft_context *cx) { return wf_source_op_poll_with(op, cx, true, attempt_write); }
+
+static const wf_op_ops read_ops = {.poll = poll_read, .cancel = wf_source_op_cancel};
+static const wf_op_ops write_ops = {.poll = poll_write, .cancel = wf_source_op_cancel};
 
 static wf_source_op reading(weft_stream *s, void *buf, size_t size)
 {
@@ -190,9 +207,12 @@ ssize_t wf_stream_await(wf_source_op *op)
     return n;
 }
 
-static ssize_t await_all(wf_source_op *op)
+/* All of it. As long as something moves, the stream is patient: each time from when it last did. */
+WF_INLINE ssize_t await_all(const wf_op_ops *ops, wf_source_op *op)
 {
     op->all = true;
+    if (wf_likely(timeout_of(stream_of(op), op->direction) == 0))
+        return wf_await_inline(ops, op, WEFT_FOREVER);
     return wf_stream_await(op);
 }
 
@@ -213,7 +233,7 @@ ssize_t weft_read(weft_stream *s, void *buf, size_t size)
     if (!s || !buf || size == 0 || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = reading(s, buf, size);
-    return wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_READ));
+    return wf_await_inline(&read_ops, &op, wf_stream_deadline(s, WF_READ));
 }
 
 ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
@@ -223,7 +243,7 @@ ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
     if (size == 0)
         return 0;
     wf_source_op op = reading(s, buf, size);
-    ssize_t n = await_all(&op);
+    ssize_t n = await_all(&read_ops, &op);
     return n == 0 && op.done > 0 ? WEFT_EOF : n;
 }
 
@@ -232,7 +252,7 @@ ssize_t weft_write_some(weft_stream *s, const void *buf, size_t size)
     if (!s || (!buf && size) || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = writing(s, buf, size);
-    return wf_await(&wf_source_op_ops, &op, wf_stream_deadline(s, WF_WRITE));
+    return wf_await_inline(&write_ops, &op, wf_stream_deadline(s, WF_WRITE));
 }
 
 ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
@@ -240,7 +260,7 @@ ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
     if (!s || (!buf && size) || size > SSIZE_MAX)
         return WEFT_EINVAL;
     wf_source_op op = writing(s, buf, size);
-    return await_all(&op);
+    return await_all(&write_ops, &op);
 }
 
 ssize_t weft_poll_read(weft_context *cx, weft_stream *s, void *buf, size_t size)
@@ -372,7 +392,7 @@ ssize_t wf_stream_writev(weft_stream *s, const struct iovec *iov, int n, size_t 
         return WEFT_EINVAL;
     pieces_op p = {.op = writing(s, NULL, size), .iov = iov, .n = n};
     p.op.attempt = attempt_writev;
-    ssize_t result = await_all(&p.op);
+    ssize_t result = await_all(&wf_source_op_ops, &p.op);
     *done = p.op.done;
     return result;
 }

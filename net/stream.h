@@ -104,10 +104,6 @@ static inline void wf_stream_moved(wf_source_op *op, size_t n)
         op->moved = weft_now();
 }
 
-/* Its parts, for operations that hold their claims over several attempts, and give them back by wf_source_op_cancel(). The first is called at the
- * beginning of each poll: it claims, and looks at the source's word. 0 or a negative code. */
-int wf_source_op_claim(wf_source_op *op);
-
 /* An attempt said WEFT_EAGAIN, or the source is not ready: keep the waker, and WEFT_PENDING; or 0: try again; or a negative code. */
 int wf_source_op_wait(wf_source_op *op, weft_context *cx);
 

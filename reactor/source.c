@@ -10,16 +10,18 @@ enum { CHUNK_PLACES = 64 };
 
 struct wf_source_chunk {
     struct wf_source_chunk *older;
-    wf_source places[CHUNK_PLACES];
+    wf_source *places; /* in the same block, each on cache lines of its own */
 };
 
 void wf_sources_init(wf_sources *all, const weft_allocator *allocator) { *all = (wf_sources){.allocator = allocator}; }
 
 static bool grow_locked(wf_sources *all)
 {
-    struct wf_source_chunk *c = wf_alloc(all->allocator, sizeof *c);
+    struct wf_source_chunk *c =
+        wf_alloc(all->allocator, sizeof *c + CHUNK_PLACES * sizeof(wf_source) + alignof(wf_source) - 1);
     if (!c)
         return false;
+    c->places = (wf_source *)(((uintptr_t)(c + 1) + alignof(wf_source) - 1) & ~(uintptr_t)(alignof(wf_source) - 1));
     c->older = all->chunks;
     all->chunks = c;
     for (int i = CHUNK_PLACES - 1; i >= 0; i--) {
@@ -94,19 +96,12 @@ static void finalize(wf_source *s)
         wf_source_closed(s);
 }
 
-static void settle(wf_source *s, unsigned verdict)
+void wf_source_settle(wf_source *s, unsigned verdict)
 {
     if (verdict & WF_SRC_FINALIZE)
         finalize(s);
     else if (verdict & WF_SRC_FREE)
         place_free(s);
-}
-
-void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word)
-{
-    unsigned verdict = wf_src_release(&s->word, d, drained, word);
-    if (wf_unlikely(verdict))
-        settle(s, verdict);
 }
 
 /* A socket in use is shut at once, so that the peer learns of it (and a listener's port is free) before the last operation has left. */
@@ -123,7 +118,7 @@ static void close_with(wf_source *s, uint64_t refs)
         for (int d = 0; d < 2; d++)
             weft_atomic_waker_take(&s->wakers[d], &wakers[d]);
     }
-    settle(s, wf_src_close_end(&s->word, first, refs)); /* the place may be somebody else's from here on */
+    wf_source_settle(s, wf_src_close_end(&s->word, first, refs)); /* the place may be somebody else's from here on */
     for (int d = 0; d < 2; d++)
         weft_waker_wake(&wakers[d]);
 }
@@ -142,7 +137,7 @@ bool wf_source_ref(wf_source *s)
     return true;
 }
 
-void wf_source_unref(wf_source *s) { settle(s, wf_src_close_end(&s->word, false, 1)); }
+void wf_source_unref(wf_source *s) { wf_source_settle(s, wf_src_close_end(&s->word, false, 1)); }
 
 unsigned wf_sources_destroy(wf_sources *all)
 {

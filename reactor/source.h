@@ -36,15 +36,18 @@ typedef struct wf_source_kind {
     void (*gone)(struct wf_source *); /* nobody has it any more: called once, as the last thing; or NULL */
 } wf_source_kind;
 
+/* Deliveries touch its first cache line only, operations that and the second. */
 typedef struct wf_source {
-    wf_a64 word;                 /* see source_state.h */
-    weft_atomic_waker wakers[2]; /* by direction */
-    wf_aptr home;                /* wf_reactor; written once a life, by who arms it */
-    wf_aint fd;                  /* from open to finalize; -1 otherwise, and for those that have none */
+    alignas(WF_CACHE_LINE) wf_a64 word; /* see source_state.h */
+    weft_atomic_waker wakers[2];        /* by direction */
+    wf_aptr home;                       /* wf_reactor; written once a life, by who arms it */
+    wf_aint fd;                         /* from open to finalize; -1 otherwise, and for those that have none */
     const wf_source_kind *kind;
-    struct wf_sources *sources;  /* where the place belongs */
-    struct wf_source *next_free; /* under the sources' lock */
-    uint64_t user[6];            /* for what is built on it */
+    struct wf_sources *sources; /* where the place belongs */
+    union {
+        uint64_t user[6];            /* for what is built on it */
+        struct wf_source *next_free; /* under the sources' lock, while nobody has the place */
+    };
 #if WF_REACTOR_UVPOLL
     /* set_uvpoll.c's, zero between two lives. */
     wf_a32 asks;      /* WF_ASK_…: what is asked of the home's loop */
@@ -89,8 +92,16 @@ static inline int wf_source_claim(wf_source *s, wf_direction d, uint64_t *word)
     return wf_src_claim(&s->word, d, word);
 }
 
+/* What a transition of the word has said is to be done: close the descriptor, free the place. */
+void wf_source_settle(wf_source *s, unsigned verdict);
+
 /* Give the claim back. @drained: the system call at @word came back short or with EAGAIN. May close the descriptor and free the place. */
-void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word);
+static inline void wf_source_release(wf_source *s, wf_direction d, bool drained, uint64_t word)
+{
+    unsigned verdict = wf_src_release(&s->word, d, drained, word);
+    if (wf_unlikely(verdict))
+        wf_source_settle(s, verdict);
+}
 
 /* The claim's holder met EAGAIN at *@word, or found it not ready: keep @cx's waker and return WEFT_PENDING; or 0: try again,
  * with the newer *@word; or WEFT_ECLOSED, or what registering failed with. */

@@ -67,6 +67,8 @@ enum {
 static inline uint64_t wf_src_settle(uint64_t word, unsigned *verdict)
 {
     *verdict = 0;
+    if (wf_likely(!(word & (WF_SRC_CLOSING | WF_SRC_CLOSED))))
+        return word;
     if ((word & (WF_SRC_CLOSING | WF_SRC_CLOSED | WF_SRC_BUSY | WF_SRC_SHUT)) == WF_SRC_CLOSING) {
         *verdict = WF_SRC_FINALIZE;
         return word | WF_SRC_CLOSED | WF_SRC_FINAL;

@@ -17,10 +17,10 @@ typedef struct wf_strand {
     wf_exec exec;
     wf_ctx ctx;
     wf_body body;
-    void *result;   /* what the function returned, while the deferred calls run */
-    wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
     wf_ai64 deadline; /* of its last wait; WEFT_FOREVER: none. Its own; the timer's fire reads it under the lock */
     wf_a8 scoped;     /* … and that was a scope's. As above */
+    wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
+    void *result;   /* what the function returned, while the deferred calls run */
     unsigned long os_locks; /* the thread's when this poll began; unused without libweft_debug.so */
 } wf_strand;
 
@@ -321,6 +321,22 @@ static void unbind_stack(wf_worker *w, weft_task *task, wf_strand *s)
     wf_stack_put(&w->stacks, s->body.stack);
 }
 
+static inline void prefetch(const void *from, size_t size)
+{
+    for (size_t i = 0; i < size; i += WF_CACHE_LINE)
+        __builtin_prefetch((const char *)from + i, 1);
+}
+
+/* What an await touches of the record (the rest is for deadlines and ends), and of its frames. */
+void wf_strand_expect(const weft_task *task)
+{
+    enum { FRAMES = 6 * WF_CACHE_LINE };
+    if (!task->strand)
+        return;
+    prefetch(task->strand, offsetof(wf_strand, timer));
+    prefetch(task->body.sp, FRAMES);
+}
+
 wf_ctx *wf_strand_enter(wf_worker *w, weft_task *task)
 {
     int err = 0;
@@ -343,6 +359,8 @@ void wf_strand_leave(wf_worker *w, weft_task *task, wf_strand_left left)
     wf_exec_set(&w->exec);
     if (left == WF_STRAND_ENDED)
         unbind_stack(w, task, task->strand);
+    else
+        task->body.sp = task->strand->exec.body->ctx->sp;
 }
 
 /* Runs in a signal handler, on the thread that faulted. */

@@ -18,6 +18,10 @@ wf_ctx *wf_strand_enter(struct wf_worker *worker, weft_task *task);
 /* It has switched back because it @left: be the worker again. ENDED: status and value are set, the stack is given back. */
 void wf_strand_leave(struct wf_worker *worker, weft_task *task, wf_strand_left left);
 
+/* @task has just been woken, and is polled after others: if it is a strand, begin to fetch what its next poll touches first. Of thousands of strands
+ * that take turns none has anything left in the caches, and each has a page of its own. By who may queue it. */
+void wf_strand_expect(const weft_task *task);
+
 /* Leave @exec's strand as WF_STRAND_LENDS. */
 void wf_strand_lend(wf_exec *exec);
 

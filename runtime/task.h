@@ -38,19 +38,21 @@ enum {
     WF_TASK_BLOCKING = 32, /* its function runs on a thread of the pool; workers only cancel it */
 };
 
+/* What a wake reads comes first: half of the headers begin in the middle of a cache line. */
 struct weft_task {
     wf_a64 state; /* see state.h */
     union {
         struct weft_task *next; /* link of the queue it is in, or of the free list */
         wf_letter letter;       /* the same word, while a pinned task lies in its worker's mailbox */
     };
-    weft_runtime *rt; /* valid until the task is done */
     union {
         weft_fn fn;          /* a strand's, until it starts */
         weft_future *future; /* a stackless task's, until it ends */
+        const void *sp;      /* a strand's that has been left: its stack pointer. For wf_strand_expect() */
     } body;
-    void *value;              /* fn's argument until it starts; the result once done */
     struct wf_strand *strand; /* on its own stack, from the first poll to the end; else NULL */
+    weft_runtime *rt;         /* valid until the task is done */
+    void *value;              /* fn's argument until it starts; the result once done */
     weft_waker joiner;        /* under JOIN_LOCK, or owned by who set JOIN_WAKER off */
     uint64_t id;
     wf_extra *extra; /* or NULL */

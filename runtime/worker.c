@@ -111,7 +111,10 @@ void wf_schedule_again(wf_worker *w, weft_task *task)
 
 void wf_schedule_woken(weft_task *task)
 {
-    wf_worker *w = wf_worker_current();
+    wf_exec *exec = wf_exec_peek();
+    wf_worker *w = exec ? exec->worker : NULL;
+    if (w && exec == &w->exec) /* one of a batch of events, not what a strand wakes and leaves its worker to */
+        wf_strand_expect(task);
     if (wf_unlikely(!w || w->rt != task->rt))
         schedule_foreign(task->rt, task);
     else if (wf_unlikely(task->flags & WF_TASK_PINNED))

@@ -4,7 +4,7 @@
  * once on a thread of the pool if it is not there. For other streams each chunk is read there and written as usual. */
 #include <errno.h>
 #include <net/socket.h>
-#include <net/stream.h>
+#include <net/source_op.h>
 #include <runtime/pool.h>
 #include <stdlib.h>
 #include <sys/uio.h>
