@@ -192,10 +192,9 @@ static ssize_t by_kernel(sending *f)
 {
     for (;;) {
         ssize_t n = round_of(f);
-        if (n == COLD)
-            n = wf_pool_call(WF_LANE_FILES, read_ahead, f);
-        else
+        if (n != COLD)
             return n;
+        n = wf_pool_call(WF_LANE_FILES, read_ahead, f);
         if (n < 0)
             return n;
     }

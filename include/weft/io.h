@@ -81,7 +81,7 @@ WEFT_API int weft_stream_pair(weft_stream **a, weft_stream **b);
  */
 WEFT_API int64_t weft_sendfile(weft_stream *s, weft_file *file, int64_t offset, int64_t count);
 
-/** **awaits** until all that comes from @src, up to its end, is written to @dst. Spliced by the kernel where both can. Returns how many bytes, or a negative code. */
+/** **awaits** until all that comes from @src, up to its end, is written to @dst. Spliced by the kernel where both can. Returns how many bytes, or a negative code (WEFT_EINVAL: they are one and the same). */
 WEFT_API int64_t weft_copy(weft_stream *dst, weft_stream *src);
 
 /** The same for @count bytes at most. Returns how many (fewer: @src ended), or a negative code. What comes after them stays in @src. */

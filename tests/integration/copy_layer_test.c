@@ -187,7 +187,7 @@ static void *given_up_root(void *arg)
     (void)arg;
     open_course(&c);
     weft_task *copier = start(copy_both, &c);
-    sender s = {.stream = c.far[0], .size = 150000};
+    sender s = {.stream = c.far[0], .size = 400000}; /* more than both pairs and the copy hold */
     weft_task *task = start(send_pattern, &s);
     await_idle(task);
     await_idle(copier);
