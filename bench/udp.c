@@ -2,7 +2,8 @@
  *   udp [rounds]
  *
  * The same client, a thread with bare calls, keeps WINDOW datagrams under way against each server in turn, in short rounds; what counts is the ratio
- * within a round, and its median; and where others are on the machine, the ratio of packets per second of the server's CPU. Where two CPUs are, the client has one and the server the other. */
+ * within a round, and its median; where others are on the machine, the ratio of packets per second of the server's CPU. With two CPUs the client has
+ * one and the server the other. */
 #include "bench_weft.h"
 
 #include <arpa/inet.h>

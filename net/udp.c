@@ -1,7 +1,7 @@
 /* udp.c - datagram sockets: opening, sending and receiving one at a time, closing.
  *
- * An attempt is one system call. What a datagram met on its way (ECONNREFUSED) is an error pending on the socket: the next call takes it and returns it,
- * and the socket goes on. */
+ * An attempt is one system call. What a datagram met on its way (ECONNREFUSED) is an error pending on the socket: the next call takes it and
+ * returns it, and the socket goes on. */
 #include <errno.h>
 #include <limits.h>
 #include <net/resolve.h>

@@ -1,8 +1,8 @@
 /* udp_batch.c - many datagrams by one system call, and what travels beside them.
  *
  * Linux takes and gives many messages at once (sendmmsg, recvmmsg), cuts one buffer into datagrams (UDP_SEGMENT) and joins them again (UDP_GRO).
- * Where there are no such calls they are made one by one; where nobody cuts, it is done here. The kernel may also refuse to cut at the moment of sending
- * (no checksums, a device that cannot, segments longer than its packets): then the rest of the batch is cut here.
+ * Where there are no such calls they are made one by one; where nobody cuts, it is done here. The kernel may also refuse to cut at the moment of
+ * sending (no checksums, a device that cannot, segments longer than its packets): then the rest of the batch is cut here.
  *
  * Neighbours of one size for one peer go to the kernel as one buffer that it cuts: so they pass its layers once.
  *
