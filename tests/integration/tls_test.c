@@ -669,7 +669,6 @@ static void *silent_peer(void *arg)
     (void)arg;
     for (int i = 0; i < 3; i++) {
         weft_stream *a, *b;
-        char buf[8];
         cr_assert_eq(weft_stream_pair(&a, &b), 0);
         int64_t before = weft_now();
         int err = i == 0   ? weft_tls_accept(b, sc)
@@ -679,7 +678,7 @@ static void *silent_peer(void *arg)
         cr_assert_eq(err, WEFT_ETIMEDOUT);
         cr_assert_not_null(strstr(weft_error_detail(), "TLS handshake"));
         cr_assert_eq((weft_now() - before) / WEFT_SEC, i == 0 ? 3 : i == 1 ? 10 : 1);
-        cr_assert_eq(weft_read(b, buf, sizeof buf), WEFT_ETLS); /* good for closing only */
+        cr_assert_eq(weft_write(b, "x", 1), WEFT_ETLS); /* good for closing only */
         cr_assert_eq(weft_tls_is(b), 0);
         weft_close(a);
         weft_close(b);
