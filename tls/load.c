@@ -204,14 +204,15 @@ int wf_tls_set_extend(wf_tls_set **out, weft_tls_context *ctx, const wf_tls_set 
         return WEFT_ENOMEM;
     SSL_CTX_up_ref(old->ordinary);
     set->ordinary = old->ordinary;
-    for (; set->count < old->count; set->count++) {
-        SSL_CTX_up_ref(old->named[set->count].ssl);
-        set->named[set->count] = old->named[set->count];
-    }
     int err = set_add(set, ctx, more);
-    if (err < 0)
+    if (err < 0) {
         wf_tls_set_free(set);
-    else
-        *out = set;
-    return err;
+        return err;
+    }
+    for (size_t i = 0; i < old->count; i++) {
+        SSL_CTX_up_ref(old->named[i].ssl);
+        set->named[set->count++] = old->named[i];
+    }
+    *out = set;
+    return 0;
 }

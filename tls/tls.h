@@ -26,7 +26,7 @@ typedef struct wf_tls_named {
 typedef struct wf_tls_set {
     int refs;          /* under the context's lock: the context's, and the connections' */
     SSL_CTX *ordinary; /* for who asks for no name, or for one that was not added */
-    size_t count;
+    size_t count;      /* the newest first: of two for one name it is the one */
     struct wf_tls_choice {
         const char *name; /* the wf_tls_named's */
         SSL_CTX *ssl;
@@ -60,7 +60,7 @@ void wf_tls_context_unuse(weft_tls_context *ctx, wf_tls_set *set);
 
 /* load.c: what the files hold now. 0, or a negative code with *@out NULL and the detail set. */
 int wf_tls_set_read(wf_tls_set **out, weft_tls_context *ctx);
-/* @old and one more. */
+/* @old and one more, which comes first. */
 int wf_tls_set_extend(wf_tls_set **out, weft_tls_context *ctx, const wf_tls_set *old, const wf_tls_named *more);
 void wf_tls_set_free(wf_tls_set *set);
 

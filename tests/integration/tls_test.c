@@ -418,6 +418,7 @@ static void *by_name(void *arg)
 {
     (void)arg;
     issue((identity){.name = "one", .alt = "DNS:one.example", .issuer = "ca"});
+    issue((identity){.name = "again", .alt = "DNS:one.example", .issuer = "ca"});
     issue((identity){.name = "wild", .alt = "DNS:*.many.example", .issuer = "ca"});
     issue((identity){.name = "exact", .alt = "DNS:exact.many.example", .issuer = "ca"});
     for (unsigned version = 12; version <= 13; version++) {
@@ -426,11 +427,12 @@ static void *by_name(void *arg)
         cr_assert_eq(weft_tls_context_add(sc, "*.many.example", file("wild", ".both"), NULL), 0);
         cr_assert_eq(weft_tls_context_add(sc, "exact.many.example", file("exact", ".both"), NULL), 0);
         cr_assert_eq(weft_tls_context_add(sc, "none.example", file("none", ".both"), NULL), WEFT_ENOENT);
+        cr_assert_eq(weft_tls_context_add(sc, "one.example", file("again", ".both"), NULL), 0); /* the last one counts */
         for (int i = 0; i < 2; i++) {
             expect_subject(cc, sc, "localhost", "CN=server"); /* a name that was not added */
             expect_subject(cc, sc, "127.0.0.1", "CN=server"); /* no name at all */
-            expect_subject(cc, sc, "one.example", "CN=one");
-            expect_subject(cc, sc, "ONE.example", "CN=one");
+            expect_subject(cc, sc, "one.example", "CN=again");
+            expect_subject(cc, sc, "ONE.example", "CN=again");
             expect_subject(cc, sc, "a.many.example", "CN=wild");
             expect_subject(cc, sc, "exact.many.example", "CN=exact");
             cr_assert_eq(weft_tls_context_reload(sc), 0); /* knows the names still */
@@ -775,6 +777,27 @@ static void *close_in_the_midst(void *arg)
 }
 
 WF_TEST_WORKERS(tls, a_stream_closed_at_any_moment_of_its_handshake) { run_tls(workers, close_in_the_midst); }
+
+static void *busy(void *arg)
+{
+    weft_tls_context *sc = SERVER();
+    weft_stream *a, *b;
+    (void)arg;
+    pair(&a, &b);
+    waiter r = {.stream = b};
+    weft_task *reader = start(wait_read, &r);
+    await_idle(reader);
+    cr_assert_eq(weft_tls_accept(b, sc), WEFT_EBUSY); /* somebody reads */
+    cr_assert_eq(weft_write(a, "still ", 6), 6);      /* and nothing was taken from him */
+    join(reader);
+    cr_assert_eq(r.result, 6);
+    weft_close(a);
+    weft_close(b);
+    weft_tls_context_free(sc);
+    return NULL;
+}
+
+WF_TEST_WORKERS(tls, while_somebody_reads_there_is_no_handshake) { run_tls(workers, busy); }
 
 /* ---- writes that are interrupted ------------------------------------------------------------------------------- */
 
