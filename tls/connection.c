@@ -48,9 +48,8 @@ static int begin_client(wf_tls *t, const char *host)
 static int fill(wf_tls *t, const char *host)
 {
     t->ssl = SSL_new(t->set->ordinary);
-    if (!t->ssl)
+    if (!t->ssl || SSL_set_app_data(t->ssl, t) != 1)
         return WEFT_ENOMEM;
-    SSL_set_app_data(t->ssl, t);
     int err = wf_tls_bio_attach(t);
     if (err < 0)
         return err;
