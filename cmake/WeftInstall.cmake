@@ -2,23 +2,33 @@
 
 include(CMakePackageConfigHelpers)
 
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  FILES_MATCHING PATTERN "*.h" PATTERN "tls.h" EXCLUDE)
 install(TARGETS weft weft_static EXPORT weftTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 if(TARGET weft_debug)
   install(TARGETS weft_debug LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
+if(TARGET weft_tls)
+  install(FILES ${PROJECT_SOURCE_DIR}/include/weft/tls.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weft)
+  install(TARGETS weft_tls weft_tls_static EXPORT weftTlsTargets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 
 set(weft_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weft)
 install(EXPORT weftTargets NAMESPACE weft:: DESTINATION ${weft_package_dir})
+if(TARGET weft_tls)
+  install(EXPORT weftTlsTargets NAMESPACE weft:: DESTINATION ${weft_package_dir})
+endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/weftConfig.cmake.in ${PROJECT_BINARY_DIR}/weftConfig.cmake
   INSTALL_DESTINATION ${weft_package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/weftConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/weftConfig.cmake ${PROJECT_BINARY_DIR}/weftConfigVersion.cmake
   DESTINATION ${weft_package_dir})
 
-# weft.pc finds the prefix from where it lies itself.
+# weft.pc and weft-tls.pc find the prefix from where they lie themselves.
 if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR})
   set(weft_pc_prefix ${CMAKE_INSTALL_PREFIX})
   set(weft_pc_libdir ${CMAKE_INSTALL_LIBDIR})
@@ -38,3 +48,7 @@ if(CMAKE_DL_LIBS)
 endif()
 configure_file(${CMAKE_CURRENT_LIST_DIR}/weft.pc.in ${PROJECT_BINARY_DIR}/weft.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/weft.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+if(TARGET weft_tls)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/weft-tls.pc.in ${PROJECT_BINARY_DIR}/weft-tls.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/weft-tls.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()

@@ -19,6 +19,12 @@ run(${CMAKE_COMMAND} -S ${CONSUMER} -B ${work}/consumer -G ${GENERATOR} -D CMAKE
 run(${CMAKE_COMMAND} --build ${work}/consumer)
 run(${work}/consumer/consumer_shared)
 run(${work}/consumer/consumer_static)
+if(TLS)
+  run(${work}/consumer/consumer_tls_shared)
+  run(${work}/consumer/consumer_tls_static)
+elseif(EXISTS ${work}/moved/include/weft/tls.h)
+  message(FATAL_ERROR "weft/tls.h was installed without its library")
+endif()
 
 # By pkg-config: shared and static.
 file(GLOB_RECURSE pc ${work}/moved/weft.pc)
@@ -28,8 +34,9 @@ if(text MATCHES "${work}|${BUILD}")
   message(FATAL_ERROR "weft.pc names the place where it was built:\n${text}")
 endif()
 set(ENV{PKG_CONFIG_PATH} "${pc_dir}:$ENV{PKG_CONFIG_PATH}")
+set(package weft)
 function(pkg_config result)
-  execute_process(COMMAND ${PKG_CONFIG} ${ARGN} weft OUTPUT_VARIABLE out OUTPUT_STRIP_TRAILING_WHITESPACE
+  execute_process(COMMAND ${PKG_CONFIG} ${ARGN} ${package} OUTPUT_VARIABLE out OUTPUT_STRIP_TRAILING_WHITESPACE
     COMMAND_ERROR_IS_FATAL ANY)
   separate_arguments(out UNIX_COMMAND "${out}")
   set(${result} ${out} PARENT_SCOPE)
@@ -44,4 +51,19 @@ pkg_config(other --static --libs-only-other)
 list(REMOVE_ITEM private -lweft)
 run(${CC} -std=c11 -Werror ${CONSUMER}/main.c -o ${work}/by_pkg_config_static ${flags} ${libdir}/libweft.a ${private} ${other})
 run(${work}/by_pkg_config_static)
+
+# And TLS.
+if(TLS)
+  set(package weft-tls)
+  pkg_config(flags --cflags --libs)
+  run(${CC} -std=c11 -Werror ${CONSUMER}/tls.c -o ${work}/tls_by_pkg_config ${flags} -Wl,-rpath,${libdir})
+  run(${work}/tls_by_pkg_config)
+  pkg_config(flags --cflags)
+  pkg_config(private --static --libs-only-l)
+  pkg_config(other --static --libs-only-other)
+  list(REMOVE_ITEM private -lweft -lweft-tls)
+  run(${CC} -std=c11 -Werror ${CONSUMER}/tls.c -o ${work}/tls_by_pkg_config_static ${flags} ${libdir}/libweft-tls.a ${libdir}/libweft.a
+    ${private} ${other})
+  run(${work}/tls_by_pkg_config_static)
+endif()
 file(REMOVE_RECURSE ${work})

@@ -34,8 +34,7 @@ static int shake_hands(const connection *c)
     const weft_serve_options *o = &c->server->options;
     if (!o->tls)
         return 0;
-    const wf_tls_entry *entry = (const wf_tls_entry *)(const void *)o->tls;
-    int err = entry->accept(c->stream, o->tls, o->handshake_timeout);
+    int err = wf_tls_accept_with(c->stream, o->tls, o->handshake_timeout);
     if (err < 0)
         wf_tally(&c->server->counters->failed, 1);
     return err;

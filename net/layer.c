@@ -38,10 +38,15 @@ static int push_claimed(weft_stream *s, weft_layer *layer)
     return 0;
 }
 
-/* What the layer has read ahead is no event of the descriptor: so the first calls are tried. */
-static void assume_ready(weft_stream *s)
+/* As if the set had said so. */
+static void assume_ready(weft_stream *s, uint64_t bits)
 {
-    wf_source_deliver(&s->source, wf_src_generation(wf_load_rlx(&s->source.word)), WF_SRC_RRDY | WF_SRC_WRDY);
+    wf_source_deliver(&s->source, wf_src_generation(wf_load_rlx(&s->source.word)), bits);
+}
+
+void weft_layer_wake(weft_layer *self, int direction)
+{
+    assume_ready(self->stream_, direction == WEFT_READING ? WF_SRC_RRDY : WF_SRC_WRDY);
 }
 
 int weft_stream_push_layer(weft_stream *s, weft_layer *layer)
@@ -55,8 +60,8 @@ int weft_stream_push_layer(weft_stream *s, weft_layer *layer)
     err = wf_source_claim(&s->source, WF_WRITE, &word);
     if (err == 0) {
         err = push_claimed(s, layer);
-        if (err == 0)
-            assume_ready(s);
+        if (err == 0) /* what the layer has read ahead is no event of the descriptor: so the first calls are tried */
+            assume_ready(s, WF_SRC_RRDY | WF_SRC_WRDY);
         wf_source_release(&s->source, WF_WRITE, false, word);
     }
     wf_source_release(&s->source, WF_READ, false, word);

@@ -58,6 +58,9 @@ WEFT_API ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_
 
 enum { WEFT_READING = 0, WEFT_WRITING = 1 };
 
+/** For a layer's functions: what @direction said WEFT_EAGAIN for is there by other means than the descriptor, so whoever waits tries again. Never awaits. */
+WEFT_API void weft_layer_wake(weft_layer *self, int direction);
+
 /**
  * **awaits** whatever @attempt tries: it is called at once, and again whenever the stream may be ready in @direction, until it says something other than
  * WEFT_EAGAIN, which is the result. For a layer's handshake, or a system call on weft_stream_fd() that weft does not have. @attempt must not wait.
