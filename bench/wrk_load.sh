@@ -3,7 +3,7 @@
 #   wrk_load.sh ADDRESS CONNECTIONS SECONDS - - SERVER_PID
 set -u
 address=$1 connections=$2 seconds=$3 pid=$6
-cpu() { cat /proc/"$pid"/task/*/schedstat | awk '{ ns += $1 } END { printf "%d", ns }'; }
+cpu() { cat /proc/"$pid"/task/*/schedstat | awk '{ ns += $1 } END { printf "%.0f", ns }'; }
 before=$(cpu)
 said=$(wrk -t 1 -c "$connections" -d "${seconds}s" --latency "http://$address/hello") || exit 1
 after=$(cpu)
