@@ -131,6 +131,12 @@ static inline weft_task *wf_ring_pop(wf_ring *q, bool alone)
     return NULL;
 }
 
+/* Owner only, where nobody steals and there is one: it stays. */
+static inline weft_task *wf_ring_first(wf_ring *q)
+{
+    return wf_load_rlx(&q->slots[wf_load_rlx(&q->head) % WF_RUNQ_CAPACITY]);
+}
+
 /* Any thread: copy up to @max of the oldest, at most half (rounded up), into @out. Returns how many are now the caller's. */
 static inline uint32_t wf_ring_steal(wf_ring *q, weft_task **out, uint32_t max)
 {

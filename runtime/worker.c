@@ -212,6 +212,15 @@ static bool pinned_turn(wf_worker *w)
     return w->pinned_turn == 0;
 }
 
+/* In a long queue what the wake asked for is gone again by the time that a task has its turn. Only where nobody steals: one that is stolen may be
+ * gone altogether. */
+static void expect_next(wf_worker *w)
+{
+    enum { LONG = 8 };
+    if (w->alone && wf_ring_len(&w->woken) >= LONG)
+        wf_strand_expect(wf_ring_first(&w->woken));
+}
+
 static weft_task *pop_own(wf_worker *w)
 {
     weft_task *task;
@@ -220,8 +229,10 @@ static weft_task *pop_own(wf_worker *w)
     w->fresh_turn = !w->fresh_turn;
     if (w->fresh_turn && (task = wf_deque_pop(&w->fresh)))
         return task;
-    if ((task = wf_ring_pop(&w->woken, w->alone)))
+    if ((task = wf_ring_pop(&w->woken, w->alone))) {
+        expect_next(w);
         return task;
+    }
     if (!w->fresh_turn && (task = wf_deque_pop(&w->fresh)))
         return task;
     return pop_pinned(w);
