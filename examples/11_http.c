@@ -159,18 +159,14 @@ static int respond(connection *c, const request *r)
 /* 1: there is something of a request. Waiting for that ends early when the server drains. */
 static int await_request(connection *c)
 {
-    weft_scope idle;
     char *data;
     size_t size;
     if (weft_reader_buffered(c->in) > 0)
         return 1; /* pipelined: answer all of them, then flush */
     int got = weft_writer_flush(c->out);
-    weft_scope_enter(&idle, WEFT_FOREVER);
+    WEFT_SCOPE(idle, WEFT_FOREVER);
     weft_scope_bind(&idle, c->server->draining);
-    if (got == 0)
-        got = weft_reader_peek(c->in, 1, &data, &size);
-    weft_scope_leave(&idle);
-    return got;
+    return got == 0 ? weft_reader_peek(c->in, 1, &data, &size) : got;
 }
 
 /* 1: the connection stays. */
@@ -194,13 +190,11 @@ static int serve_request(connection *c)
 /* Who still sends when the connection is closed loses what it has not read: so for a moment all that comes is read. */
 static void say_goodbye(connection *c)
 {
-    weft_scope patience;
+    WEFT_SCOPE(patience, WEFT_SEC);
     char rest[512];
-    weft_scope_enter(&patience, WEFT_SEC);
     if (weft_writer_flush(c->out) == 0 && weft_close_write(c->peer) == 0)
         while (weft_read(c->peer, rest, sizeof rest) > 0)
             ;
-    weft_scope_leave(&patience);
 }
 
 static void *handle(weft_stream *peer, void *arg)
@@ -216,11 +210,10 @@ static void *handle(weft_stream *peer, void *arg)
     return NULL;
 }
 
-static void *serve(void *arg)
+static void *stop(void *listener)
 {
-    server *sv = arg;
-    weft_serve_options options = {.max_connections = 20000, .drain_timeout = 5 * WEFT_SEC, .draining = sv->draining};
-    weft_serve(sv->listener, handle, sv, &options);
+    weft_shutdown_signal();
+    weft_listener_close(listener); /* weft_serve() takes no more, and drains */
     return NULL;
 }
 
@@ -228,28 +221,23 @@ static void *run(void *arg)
 {
     server *sv = arg;
     weft_addr addr;
-    weft_task *task;
     char text[WEFT_ADDR_TEXT];
-    if (weft_tcp_listen(&sv->listener, sv->address, NULL) < 0 || weft_token_create(&sv->draining, NULL) < 0) {
-        fprintf(stderr, "%s\n", weft_error_detail());
-        return (void *)1;
-    }
+    int err = weft_tcp_listen(&sv->listener, sv->address, NULL);
+    if (err < 0 || (err = weft_token_create(&sv->draining, NULL)) < 0)
+        return fprintf(stderr, "%s\n", weft_error_detail()), weft_fail(err);
     weft_listener_addr(sv->listener, &addr);
     printf("listening on %s\n", weft_addr_format(&addr, text, sizeof text));
     fflush(stdout);
-    if (weft_spawn(&task, serve, sv) == 0) {
-        weft_shutdown_signal();
-        weft_task_close(task);
-    }
+    weft_serve_options options = {.max_connections = 20000, .drain_timeout = 5 * WEFT_SEC, .draining = sv->draining};
+    if ((err = weft_spawn(NULL, stop, sv->listener)) == 0)
+        err = weft_serve(sv->listener, handle, sv, &options);
     weft_token_free(sv->draining);
-    weft_listener_close(sv->listener);
-    return NULL;
+    return err == WEFT_ECLOSED ? NULL : weft_fail(err);
 }
 
 int main(int argc, char **argv)
 {
     server sv = {.address = argc > 1 ? argv[1] : "127.0.0.1:8080", .root = argc > 2 ? argv[2] : "/nonexistent"};
-    void *failed = NULL;
     http_parser_set_max_header_size(MOST_HEADERS);
-    return weft_run(run, &sv, &failed) < 0 || failed;
+    return weft_run(run, &sv, NULL) < 0;
 }
