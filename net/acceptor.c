@@ -3,8 +3,6 @@
 #include <net/server.h>
 #include <poll.h>
 #include <runtime/group.h>
-#include <string.h>
-#include <sys/socket.h>
 
 /* ---- waiting for room, and for the listener's being closed ----------------------------------------------------- */
 
@@ -60,30 +58,13 @@ static int await_slot(wf_acceptor *a)
 
 /* ---- accepting ------------------------------------------------------------------------------------------------- */
 
-WF_NOINLINE static int accept_from(int listener, weft_addr *peer)
-{
-    struct sockaddr_storage sa;
-    socklen_t length = sizeof sa;
-    int fd = accept4(listener, (struct sockaddr *)&sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    weft_addr_from_sockaddr(peer, (struct sockaddr *)&sa, length);
-    return fd;
-}
-
-static ssize_t attempt_accept(wf_source_op *op, bool *drained)
-{
-    (void)drained;
-    return accept_from(wf_load_rlx(&op->source->fd), op->buf);
-}
-
 int wf_accept_now(weft_listener *l, weft_addr *peer)
 {
     uint64_t word;
     int fd = wf_source_claim(&l->source, WF_READ, &word);
     if (fd < 0)
         return fd;
-    fd = accept_from(wf_load_rlx(&l->source.fd), peer);
+    fd = wf_accept(wf_load_rlx(&l->source.fd), peer);
     wf_source_release(&l->source, WF_READ, false, word);
     return fd;
 }
@@ -98,7 +79,8 @@ WF_NOINLINE static ssize_t attempt_look(wf_source_op *op, bool *drained)
 
 static int await_connection(wf_acceptor *a, weft_addr *peer)
 {
-    wf_source_op op = {.source = &a->listener->source, .direction = WF_READ, .attempt = attempt_accept, .buf = peer};
+    wf_source_op op = wf_accepting(a->listener);
+    op.buf = peer;
     return (int)wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
 }
 
