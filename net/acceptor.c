@@ -24,14 +24,15 @@ static ssize_t room_poll(void *arg, weft_context *cx)
     return op->slots ? weft_poll_semaphore_acquire(cx, &op->slot, op->slots, 1) : wf_group_op_poll(&op->group, cx);
 }
 
-static ssize_t room_cancel(void *arg)
-{
-    room_op *op = arg;
-    wf_source_forget(&op->listener->source, WF_READ);
-    return WEFT_PENDING;
-}
+static const wf_op_ops room_ops = {.poll = room_poll};
 
-static const wf_op_ops room_ops = {.poll = room_poll, .cancel = room_cancel};
+/* However it ends, the waker is forgotten: it was left without a claim, perhaps with a listener that is closed already, which takes none out any more. */
+static int await_room_or_close(room_op *op)
+{
+    int err = (int)wf_await(&room_ops, op, WEFT_FOREVER);
+    wf_source_forget(&op->listener->source, WF_READ);
+    return err;
+}
 
 /* Other acceptors may take the room that was seen: then the spawn waits. */
 static int await_room(wf_acceptor *a)
@@ -40,7 +41,7 @@ static int await_room(wf_acceptor *a)
     if (limit == 0 || weft_group_running(a->server->connections) < limit)
         return 0;
     room_op op = {.group = {.group = a->server->connections, .want = WF_GROUP_ROOM_SEEN}, .listener = a->listener};
-    int err = (int)wf_await(&room_ops, &op, WEFT_FOREVER);
+    int err = await_room_or_close(&op);
     wf_group_op_cancel(&op.group);
     return err;
 }
@@ -51,7 +52,7 @@ static int await_slot(wf_acceptor *a)
     if (!slots || weft_semaphore_try_acquire(slots, 1) == 0)
         return 0;
     room_op op = {.slots = slots, .listener = a->listener};
-    int err = (int)wf_await(&room_ops, &op, WEFT_FOREVER);
+    int err = await_room_or_close(&op);
     weft_op_drop(&op.slot); /* idle if it was granted */
     return err;
 }

@@ -483,6 +483,35 @@ WF_TEST_WORKERS(serve, a_listener_closed_at_max_connections_is_not_mistaken_for_
     end(&sv);
 }
 
+static void close_at_max_connections(unsigned workers)
+{
+    server sv = {.handler = echo, .options = {.max_connections = 1, .drain_timeout = PATIENCE}};
+    begin(&sv, workers);
+    int fd = client(sv.port);
+    ask(fd, 'a');
+    while (weft_task_state(sv.task) != WEFT_TASK_IDLE)
+        weft_yield();
+    weft_listener_close(sv.listener);
+    sv.listener = NULL;
+    close(fd);
+    cr_assert_eq(weft_join(sv.task, NULL), 0);
+    cr_assert_eq(sv.result, WEFT_ECLOSED);
+    end(&sv);
+}
+
+/* What broke: told of the close, it left its waker with the listener that nobody had any more, and so its header was never free. */
+WF_TEST_WORKERS(serve, closed_at_max_connections_it_leaves_no_waker_behind)
+{
+    enum { ROUNDS = 64 };
+    for (int i = 0; i < 3; i++)
+        close_at_max_connections(workers);
+    size_t before = address_space();
+    for (int i = 0; i < ROUNDS; i++)
+        close_at_max_connections(workers);
+    if (!WF_TEST_SANITIZED)
+        cr_assert_lt(address_space(), before + ROUNDS / 2 * (1 << 20));
+}
+
 static void *abort_server(void *arg)
 {
     weft_abort(((server *)arg)->task);

@@ -20,6 +20,16 @@ static unsigned entries(const char *folder)
 unsigned open_fds(void) { return entries("/proc/self/fd"); }
 unsigned threads(void) { return entries("/proc/self/task"); }
 
+size_t address_space(void)
+{
+    size_t pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    cr_assert_not_null(f);
+    cr_assert_eq(fscanf(f, "%zu", &pages), 1);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
 __attribute__((noinline)) long thread_id(void)
 {
     __asm__ volatile("" ::: "memory");

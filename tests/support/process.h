@@ -2,9 +2,14 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
+#include <stddef.h>
+
 /* Counts, to compare with each other only: they include what reading them takes. */
 unsigned open_fds(void);
 unsigned threads(void);
+
+/* Bytes of addresses that are mapped. The headers of a runtime's tasks (1 MiB at a time) stay mapped for as long as somebody has one. */
+size_t address_space(void);
 
 /* Of the thread that runs this now; a strand may ask again after a switch. */
 long thread_id(void);
