@@ -111,11 +111,11 @@ static int accept_one(wf_acceptor *a)
     return wf_connection_start(a->server, a->listener->source.sources, fd, &peer);
 }
 
-/* Interruptions are told apart from errors of the same number by asking for them. */
-static bool interrupted(void)
+/* 0 or a negative code. It goes before what an attempt has failed with, which may be the same number. */
+static int interruption(void)
 {
     wf_exec *exec;
-    return wf_await_entry(&exec) < 0;
+    return wf_await_entry(&exec);
 }
 
 int wf_accept_until_stopped(wf_acceptor *a)
@@ -123,9 +123,12 @@ int wf_accept_until_stopped(wf_acceptor *a)
     wf_shortage_prepare(a);
     for (;;) {
         int err = accept_one(a);
-        if (err < 0 && (interrupted() || (err = wf_shortage_ride_out(a, err)) < 0)) {
+        if (err == 0)
+            continue;
+        int why = interruption();
+        if (why < 0 || (why = wf_shortage_ride_out(a, err)) < 0) {
             wf_shortage_end(a);
-            return err;
+            return why;
         }
     }
 }
