@@ -930,6 +930,48 @@ WF_TEST_WORKERS(serve, with_shards_every_connection_is_served)
     close(fd);
 }
 
+static int option(int fd, int name)
+{
+    int value = -1;
+    cr_assert_eq(getsockopt(fd, SOL_SOCKET, name, &value, &(socklen_t){sizeof value}), 0);
+    return value;
+}
+
+/* What the system makes of a size that was asked for. */
+static int granted(int name, size_t size)
+{
+    int asked = (int)size, fd = client_socket();
+    if (size > 0)
+        cr_assert_eq(setsockopt(fd, SOL_SOCKET, name, &asked, sizeof asked), 0);
+    int value = option(fd, name);
+    close(fd);
+    return value;
+}
+
+static void *with_small_buffers(weft_stream *peer, void *arg)
+{
+    server *sv = arg;
+    cr_assert_eq(option(weft_stream_fd(peer), SO_SNDBUF), granted(SO_SNDBUF, sv->tcp.send_buffer));
+    cr_assert_eq(option(weft_stream_fd(peer), SO_RCVBUF), granted(SO_RCVBUF, sv->tcp.receive_buffer));
+    return echo(peer, arg);
+}
+
+/* What broke: only those on the listener's own socket had its buffers. */
+WF_TEST_WORKERS(serve, with_shards_every_connection_has_the_listeners_buffers)
+{
+    enum { CLIENTS = 60 };
+    server sv = {.handler = with_small_buffers,
+                 .tcp = {.reuse_port = 1, .send_buffer = 20000, .receive_buffer = 30000},
+                 .options = {.shards = 1}};
+    begin(&sv, workers);
+    for (int i = 0; i < CLIENTS; i++) {
+        int fd = client(sv.port);
+        ask(fd, 'x');
+        reset(fd);
+    }
+    stop(&sv);
+}
+
 WF_TEST_WORKERS(serve, with_shards_a_listener_closed_ends_it_and_handlers_drain)
 {
     server sv = {.handler = echo, .tcp = {.reuse_port = 1}, .options = {.shards = 1, .drain_timeout = PATIENCE}};
