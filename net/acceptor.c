@@ -66,6 +66,8 @@ int wf_accept_now(weft_listener *l, weft_addr *peer)
     if (fd < 0)
         return fd;
     fd = wf_accept(wf_load_rlx(&l->source.fd), peer);
+    if (fd < 0 && wf_source_closing(&l->source))
+        fd = WEFT_ECLOSED; /* what a socket says that was shut meanwhile */
     wf_source_release(&l->source, WF_READ, false, word);
     return fd;
 }

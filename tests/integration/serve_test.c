@@ -837,6 +837,40 @@ WF_TEST_WORKERS(serve, without_a_slot_it_ends_when_interrupted_or_closed)
     }
 }
 
+static void *close_listener(void *arg)
+{
+    server *sv = arg;
+    weft_listener_close(sv->listener);
+    return NULL;
+}
+
+/* What broke: closed just when it accepted, it ended with what the socket said of having been shut. */
+WF_TEST_WORKERS(serve, closed_in_the_midst_of_accepting_for_a_slot_it_says_so)
+{
+    enum { CLIENTS = 12 };
+    weft_semaphore slots = WEFT_SEMAPHORE_INIT(1000);
+    for (size_t round = 0; round < wf_test_scale(200); round++) {
+        server sv = {.handler = echo, .options = {.slots = &slots}};
+        pthread_t closer;
+        int fds[CLIENTS];
+        begin(&sv, workers);
+        for (int i = 0; i < CLIENTS; i++) {
+            fds[i] = client(sv.port);
+            if (i == 0)
+                ask(fds[i], 'x');
+        }
+        cr_assert_eq(pthread_create(&closer, NULL, close_listener, &sv), 0);
+        pthread_join(closer, NULL);
+        sv.listener = NULL;
+        cr_assert_eq(weft_join(sv.task, NULL), 0);
+        cr_assert_eq(sv.result, WEFT_ECLOSED);
+        for (int i = 0; i < CLIENTS; i++)
+            reset(fds[i]);
+        end(&sv);
+    }
+    cr_assert_eq(weft_semaphore_available(&slots), 1000);
+}
+
 /* A byte at a time, without a stack. */
 typedef struct stackless_echo {
     weft_future future;
