@@ -511,14 +511,15 @@ static void *leave_waiting(void *arg)
 /* What broke: the waker of who had waited went nowhere, and the header of its task was never free. */
 Test(pair, left_open_it_leaves_no_waker_behind)
 {
-    enum { ROUNDS = 64 };
+    const size_t rounds = wf_test_scale(200);
+    steady_address_space();
     for (int i = 0; i < 3; i++)
         run(2, leave_waiting, NULL);
     size_t before = address_space();
-    for (int i = 0; i < ROUNDS; i++)
+    for (size_t i = 0; i < rounds; i++)
         run(2, leave_waiting, NULL);
     if (!WF_TEST_SANITIZED)
-        cr_assert_lt(address_space(), before + ROUNDS / 2 * (1 << 20));
+        cr_assert_lt(address_space(), before + (rounds / 2 << 20));
 }
 
 Test(pair, without_a_runtime_there_is_none)

@@ -502,14 +502,15 @@ static void close_at_max_connections(unsigned workers)
 /* What broke: told of the close, it left its waker with the listener that nobody had any more, and so its header was never free. */
 WF_TEST_WORKERS(serve, closed_at_max_connections_it_leaves_no_waker_behind)
 {
-    enum { ROUNDS = 64 };
+    const size_t rounds = wf_test_scale(200);
+    steady_address_space();
     for (int i = 0; i < 3; i++)
         close_at_max_connections(workers);
     size_t before = address_space();
-    for (int i = 0; i < ROUNDS; i++)
+    for (size_t i = 0; i < rounds; i++)
         close_at_max_connections(workers);
     if (!WF_TEST_SANITIZED)
-        cr_assert_lt(address_space(), before + ROUNDS / 2 * (1 << 20));
+        cr_assert_lt(address_space(), before + (rounds / 2 << 20));
 }
 
 static void *abort_server(void *arg)

@@ -2,6 +2,9 @@
 #include "process.h"
 
 #include <dirent.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <support/test.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,6 +22,13 @@ static unsigned entries(const char *folder)
 
 unsigned open_fds(void) { return entries("/proc/self/fd"); }
 unsigned threads(void) { return entries("/proc/self/task"); }
+
+void steady_address_space(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+#endif
+}
 
 size_t address_space(void)
 {
