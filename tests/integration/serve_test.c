@@ -1007,6 +1007,44 @@ WF_TEST_WORKERS(serve, with_shards_every_connection_has_the_listeners_buffers)
     stop(&sv);
 }
 
+/* Computes for a while between two bytes, so that other workers have reason to take over what waits behind it. */
+static void *at_home(weft_stream *peer, void *arg)
+{
+    long home = thread_id();
+    char c;
+    entered(arg);
+    while (weft_read(peer, &c, 1) == 1) {
+        for (int64_t until = weft_now() + 3 * WEFT_MS; weft_now() < until;)
+            ;
+        if (weft_write(peer, &c, 1) != 1)
+            break;
+        cr_assert_eq(thread_id(), home, "it has moved to another worker");
+    }
+    return NULL;
+}
+
+/* What broke: only the acceptors stayed on their workers. */
+WF_TEST_WORKERS(serve, with_shards_connections_stay_where_they_came)
+{
+    enum { CLIENTS = 20, MESSAGES = 10 };
+    server sv = {.handler = at_home, .tcp = {.reuse_port = 1}, .options = {.shards = 1}};
+    int fds[CLIENTS];
+    begin(&sv, workers);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(sv.port);
+    for (int k = 0; k < MESSAGES; k++) {
+        char c;
+        for (int i = 0; i < CLIENTS; i++)
+            say(fds[i], 'x');
+        for (int i = 0; i < CLIENTS; i++)
+            cr_assert_eq(recv(fds[i], &c, 1, 0), 1);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    await_count(&sv.ended, CLIENTS);
+    stop(&sv);
+}
+
 WF_TEST_WORKERS(serve, with_shards_a_listener_closed_ends_it_and_handlers_drain)
 {
     server sv = {.handler = echo, .tcp = {.reuse_port = 1}, .options = {.shards = 1, .drain_timeout = PATIENCE}};
