@@ -3,8 +3,6 @@
 #include <net/server.h>
 #include <poll.h>
 #include <runtime/group.h>
-#include <string.h>
-#include <sys/socket.h>
 
 /* ---- waiting for room, and for the listener's being closed ----------------------------------------------------- */
 
@@ -26,14 +24,15 @@ static ssize_t room_poll(void *arg, weft_context *cx)
     return op->slots ? weft_poll_semaphore_acquire(cx, &op->slot, op->slots, 1) : wf_group_op_poll(&op->group, cx);
 }
 
-static ssize_t room_cancel(void *arg)
-{
-    room_op *op = arg;
-    wf_source_forget(&op->listener->source, WF_READ);
-    return WEFT_PENDING;
-}
+static const wf_op_ops room_ops = {.poll = room_poll};
 
-static const wf_op_ops room_ops = {.poll = room_poll, .cancel = room_cancel};
+/* However it ends, the waker is forgotten: it was left without a claim, perhaps with a listener that is closed already, which takes none out any more. */
+static int await_room_or_close(room_op *op)
+{
+    int err = (int)wf_await(&room_ops, op, WEFT_FOREVER);
+    wf_source_forget(&op->listener->source, WF_READ);
+    return err;
+}
 
 /* Other acceptors may take the room that was seen: then the spawn waits. */
 static int await_room(wf_acceptor *a)
@@ -42,7 +41,7 @@ static int await_room(wf_acceptor *a)
     if (limit == 0 || weft_group_running(a->server->connections) < limit)
         return 0;
     room_op op = {.group = {.group = a->server->connections, .want = WF_GROUP_ROOM_SEEN}, .listener = a->listener};
-    int err = (int)wf_await(&room_ops, &op, WEFT_FOREVER);
+    int err = await_room_or_close(&op);
     wf_group_op_cancel(&op.group);
     return err;
 }
@@ -53,29 +52,12 @@ static int await_slot(wf_acceptor *a)
     if (!slots || weft_semaphore_try_acquire(slots, 1) == 0)
         return 0;
     room_op op = {.slots = slots, .listener = a->listener};
-    int err = (int)wf_await(&room_ops, &op, WEFT_FOREVER);
+    int err = await_room_or_close(&op);
     weft_op_drop(&op.slot); /* idle if it was granted */
     return err;
 }
 
 /* ---- accepting ------------------------------------------------------------------------------------------------- */
-
-WF_NOINLINE static int accept_from(int listener, weft_addr *peer)
-{
-    struct sockaddr_storage sa;
-    socklen_t length = sizeof sa;
-    int fd = accept4(listener, (struct sockaddr *)&sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    weft_addr_from_sockaddr(peer, (struct sockaddr *)&sa, length);
-    return fd;
-}
-
-static ssize_t attempt_accept(wf_source_op *op, bool *drained)
-{
-    (void)drained;
-    return accept_from(wf_load_rlx(&op->source->fd), op->buf);
-}
 
 int wf_accept_now(weft_listener *l, weft_addr *peer)
 {
@@ -83,7 +65,9 @@ int wf_accept_now(weft_listener *l, weft_addr *peer)
     int fd = wf_source_claim(&l->source, WF_READ, &word);
     if (fd < 0)
         return fd;
-    fd = accept_from(wf_load_rlx(&l->source.fd), peer);
+    fd = wf_accept(wf_load_rlx(&l->source.fd), peer);
+    if (fd < 0 && wf_source_closing(&l->source))
+        fd = WEFT_ECLOSED; /* what a socket says that was shut meanwhile */
     wf_source_release(&l->source, WF_READ, false, word);
     return fd;
 }
@@ -98,7 +82,8 @@ WF_NOINLINE static ssize_t attempt_look(wf_source_op *op, bool *drained)
 
 static int await_connection(wf_acceptor *a, weft_addr *peer)
 {
-    wf_source_op op = {.source = &a->listener->source, .direction = WF_READ, .attempt = attempt_accept, .buf = peer};
+    wf_source_op op = wf_accepting(a->listener);
+    op.buf = peer;
     return (int)wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
 }
 
@@ -128,11 +113,11 @@ static int accept_one(wf_acceptor *a)
     return wf_connection_start(a->server, a->listener->source.sources, fd, &peer);
 }
 
-/* Interruptions are told apart from errors of the same number by asking for them. */
-static bool interrupted(void)
+/* 0 or a negative code. It goes before what an attempt has failed with, which may be the same number. */
+static int interruption(void)
 {
     wf_exec *exec;
-    return wf_await_entry(&exec) < 0;
+    return wf_await_entry(&exec);
 }
 
 int wf_accept_until_stopped(wf_acceptor *a)
@@ -140,9 +125,12 @@ int wf_accept_until_stopped(wf_acceptor *a)
     wf_shortage_prepare(a);
     for (;;) {
         int err = accept_one(a);
-        if (err < 0 && (interrupted() || (err = wf_shortage_ride_out(a, err)) < 0)) {
+        if (err == 0)
+            continue;
+        int why = interruption();
+        if (why < 0 || (why = wf_shortage_ride_out(a, err)) < 0) {
             wf_shortage_end(a);
-            return err;
+            return why;
         }
     }
 }

@@ -94,13 +94,16 @@ static void name_after(weft_spawn_options *o, const weft_addr *peer, char *text,
     o->name = text;
 }
 
+/* By shards: to the acceptor's worker, unless the user wants them elsewhere. */
+static unsigned pinned_to(const weft_serve_options *o) { return o->spawn.pinned ? o->spawn.pinned : o->shards != 0; }
+
 static int spawn(connection *c, const weft_addr *peer)
 {
     char name[64];
     const weft_serve_options *wanted = &c->server->options;
     weft_spawn_options o = {.name = wanted->spawn.name,
                             .stack_size = wanted->spawn.stack_size,
-                            .pinned = wanted->spawn.pinned,
+                            .pinned = pinned_to(wanted),
                             .drop_result = wanted->spawn.drop_result,
                             .group = c->server->connections};
     name_after(&o, peer, name, sizeof name);

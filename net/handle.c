@@ -173,16 +173,6 @@ int weft_stream_release(weft_stream *s)
 
 /* ---- closing --------------------------------------------------------------------------------------------------- */
 
-WF_NOINLINE static int shut_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
-
-int wf_stream_shut_now(weft_stream *s)
-{
-    weft_layer *top = wf_stream_top(s);
-    if (top)
-        return top->ops->close_write ? top->ops->close_write(top) : WEFT_ENOTSUP;
-    return s->source.kind->socket ? shut_write(wf_load_rlx(&s->source.fd)) : WEFT_ENOTSUP;
-}
-
 static ssize_t attempt_shut(wf_source_op *op, bool *drained)
 {
     (void)drained;

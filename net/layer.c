@@ -1,5 +1,7 @@
 /* layer.c - layers on streams, and attempts of whoever builds them. */
+#include <errno.h>
 #include <net/stream.h>
+#include <sys/socket.h>
 
 static ssize_t attempt_users(wf_source_op *op, bool *drained);
 
@@ -69,3 +71,19 @@ int weft_stream_push_layer(weft_stream *s, weft_layer *layer)
 }
 
 weft_layer *weft_stream_layer(weft_stream *s) { return s ? wf_load_acq(&wf_stream_extra_of(s)->layer) : NULL; }
+
+/* ---- nothing more is written ----------------------------------------------------------------------------------- */
+
+WF_NOINLINE static int shut_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
+
+/* By @layer; NULL: by the descriptor. */
+static int shut_by(weft_stream *s, weft_layer *layer)
+{
+    if (layer)
+        return layer->ops->close_write ? layer->ops->close_write(layer) : WEFT_ENOTSUP;
+    return s->source.kind->socket ? shut_write(wf_load_rlx(&s->source.fd)) : WEFT_ENOTSUP;
+}
+
+int wf_stream_shut_now(weft_stream *s) { return shut_by(s, wf_stream_top(s)); }
+
+int weft_layer_close_write_below(weft_layer *self) { return shut_by(self->stream_, self->below_); }

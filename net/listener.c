@@ -83,11 +83,10 @@ void weft_listener_close(weft_listener *l)
 
 /* ---- accepting ------------------------------------------------------------------------------------------------- */
 
-WF_NOINLINE static ssize_t attempt_accept(wf_source_op *op, bool *drained)
+static ssize_t attempt_accept(wf_source_op *op, bool *drained)
 {
-    int fd = accept4(wf_load_rlx(&op->source->fd), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     (void)drained;
-    return fd >= 0 ? fd : -errno;
+    return wf_accept(wf_load_rlx(&op->source->fd), op->buf);
 }
 
 /* Its options it has from the listener, on each system that has accept4(). */

@@ -23,6 +23,18 @@ WF_NOINLINE static int get_option(int fd, int level, int name, int *value)
     return getsockopt(fd, level, name, value, &(socklen_t){sizeof *value}) == 0 ? 0 : -errno;
 }
 
+/* One that nobody has asked for adapts itself, and would no longer: what is as in a new socket stays so. */
+static void copy_buffer(int from, int to, int name)
+{
+    int value, fresh;
+    if (get_option(from, SOL_SOCKET, name, &value) < 0 || get_option(to, SOL_SOCKET, name, &fresh) < 0 || value == fresh)
+        return;
+#ifdef __linux__
+    value /= 2; /* it tells twice what was asked for */
+#endif
+    wf_set_option(to, SOL_SOCKET, name, value);
+}
+
 /* What connections inherit from their listener. */
 static void copy_options(int from, int to)
 {
@@ -44,6 +56,8 @@ static void copy_options(int from, int to)
         if (get_option(from, names[i][0], names[i][1], &value) == 0)
             wf_set_option(to, names[i][0], names[i][1], value);
     }
+    copy_buffer(from, to, SO_SNDBUF);
+    copy_buffer(from, to, SO_RCVBUF);
     struct linger linger;
     socklen_t length = sizeof linger;
     if (getsockopt(from, SOL_SOCKET, SO_LINGER, &linger, &length) == 0)

@@ -188,6 +188,35 @@ int wf_listen(const weft_addr *addr, const weft_tcp_options *o)
     return err;
 }
 
+/* ---- accepting ------------------------------------------------------------------------------------------------- */
+
+/* What is 0 would pass for nothing with an operation that ends just when its listener is closed. */
+static int move_up(int zero)
+{
+    int fd = fcntl(zero, F_DUPFD_CLOEXEC, 1);
+    int err = -errno;
+    close(zero);
+    return fd > 0 ? fd : err;
+}
+
+WF_NOINLINE int wf_accept(int listener, weft_addr *peer)
+{
+    struct sockaddr_storage sa;
+    socklen_t length;
+    int fd;
+    do {
+        length = sizeof sa;
+        fd = accept4(listener, (struct sockaddr *)&sa, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return -errno;
+    if (peer)
+        weft_addr_from_sockaddr(peer, (struct sockaddr *)&sa, length);
+    return fd > 0 ? fd : move_up(fd);
+}
+
+/* ---- names ----------------------------------------------------------------------------------------------------- */
+
 WF_NOINLINE int wf_socket_name(int fd, wf_name_call call, weft_addr *out)
 {
     struct sockaddr_storage sa;

@@ -34,6 +34,10 @@ void wf_socket_closing(int fd);
 /* A listening socket on @address, its options applied, or a negative code with nothing left behind. */
 int wf_listen(const weft_addr *address, const weft_tcp_options *options);
 
+/* A connection that waits at @listener, non-blocking and inherited by no child: its descriptor, which is never 0, or a negative code. @peer: who it is,
+ * zero if weft does not know its family; or NULL. */
+int wf_accept(int listener, weft_addr *peer);
+
 /* @fd's name by getsockname() or getpeername(): 0 or a negative code. */
 typedef int (*wf_name_call)(int fd, struct sockaddr *sa, unsigned *length);
 int wf_socket_name(int fd, wf_name_call call, weft_addr *out);

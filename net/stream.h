@@ -132,7 +132,7 @@ void wf_reader_drop(weft_reader *r);
 /* A listener on the listening socket @fd, which it owns from now on; NULL: out of memory, @fd untouched. */
 weft_listener *wf_listener_open(wf_sources *all, int fd);
 
-/* The operation that accepts on @l: its result is a descriptor. */
+/* The operation that accepts on @l: its result is a descriptor, which is never 0. Its buf may be set to a weft_addr: who it is. */
 wf_source_op wf_accepting(weft_listener *l);
 
 /* A stream on a connection just accepted, which it owns; NULL: out of memory, and @fd is closed. */

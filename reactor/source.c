@@ -76,13 +76,18 @@ wf_source *wf_source_open(wf_sources *all, int fd, const wf_source_kind *kind, b
 
 /* ---- closing ------------------------------------------------------------------------------------------------- */
 
+static void forget_both(wf_source *s)
+{
+    for (int d = 0; d < 2; d++)
+        wf_source_forget(s, d);
+}
+
 void wf_source_closed(wf_source *s)
 {
     if (wf_load_rlx(&s->fd) >= 0)
         close(wf_load_rlx(&s->fd));
     wf_store_rlx(&s->fd, -1);
-    for (int d = 0; d < 2; d++)
-        wf_source_forget(s, d);
+    forget_both(s);
     if (wf_src_finalized(&s->word) & WF_SRC_FREE)
         place_free(s);
 }
@@ -151,6 +156,7 @@ unsigned wf_sources_destroy(wf_sources *all)
                 continue;
             if (s->fd.v >= 0)
                 finalize(s);
+            forget_both(s); /* of one without a descriptor, too */
             if (held && s->kind->gone)
                 s->kind->gone(s);
             left++;

@@ -56,6 +56,10 @@ WEFT_API weft_layer *weft_stream_layer(weft_stream *s);
 WEFT_API ssize_t weft_layer_read_below(weft_layer *self, void *buf, size_t size);
 WEFT_API ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size);
 
+/** The same, for close_write: tell the peer that nothing more comes, by the layer below or by the descriptor. 0, WEFT_EAGAIN (only a layer: ask again), or a
+ *  negative code (WEFT_ENOTSUP: a pipe, or a layer that cannot). Never awaits. */
+WEFT_API int weft_layer_close_write_below(weft_layer *self);
+
 enum { WEFT_READING = 0, WEFT_WRITING = 1 };
 
 /** For a layer's functions: what @direction said WEFT_EAGAIN for is there by other means than the descriptor, so whoever waits tries again. Never awaits. */

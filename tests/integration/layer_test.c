@@ -508,6 +508,52 @@ static void *half_close_root(void *arg)
 
 WF_TEST_WORKERS(layer, close_write_goes_through_the_layer_on_top) { run(workers, half_close_root, NULL); }
 
+/* A mask that leaves the end to what is below it. */
+static const weft_layer_ops handing_down_ops = {
+    .read = mask_read, .write = mask_write, .close_write = weft_layer_close_write_below, .close = mask_close, .drop = mask_drop};
+
+static void hand_down(weft_stream *s, tally *t)
+{
+    weft_layer *l = new_mask(t);
+    l->ops = &handing_down_ops;
+    cr_assert_eq(weft_stream_push_layer(s, l), 0);
+}
+
+static void *handed_down_root(void *arg)
+{
+    static const char *const below[] = {"", "f", "m"};
+    (void)arg;
+    for (int transport = 0; transport < TRANSPORTS; transport++)
+        for (int i = 0; i < 3; i++) {
+            weft_stream *a, *b;
+            tally *t = tallies(4);
+            char buf[8];
+            open_ends(transport, &a, &b);
+            stack(a, below[i], t);
+            stack(b, below[i], t + 1);
+            hand_down(a, t + 2);
+            hand_down(b, t + 3);
+            cr_assert_eq(weft_write(a, "abc", 3), 3);
+            cr_assert_eq(weft_close_write(a), i == 2 ? WEFT_ENOTSUP : 0); /* that mask cannot */
+            cr_assert_eq(weft_read_exact(b, buf, 3), 3);
+            if (i < 2)
+                cr_assert_eq(weft_read(b, buf, sizeof buf), 0);
+            cr_assert_eq(weft_write(b, "bye", 3), 3);
+            cr_assert_eq(weft_read_exact(a, buf, 3), 3);
+            weft_close(a);
+            weft_close(b);
+        }
+    weft_stream *reader, *writer;
+    cr_assert_eq(weft_pipe(&reader, &writer), 0);
+    hand_down(writer, tallies(1));
+    cr_assert_eq(weft_close_write(writer), WEFT_ENOTSUP);
+    weft_close(reader);
+    weft_close(writer);
+    return NULL;
+}
+
+WF_TEST_WORKERS(layer, close_write_is_handed_down) { run(workers, handed_down_root, NULL); }
+
 static void *close_writing(void *arg)
 {
     waiter *w = arg;

@@ -532,6 +532,39 @@ static void *bad_clients_root(void *arg)
     return NULL;
 }
 
+static void *serve_in_a_storm(void *arg)
+{
+    cr_assert_eq(weft_serve(arg, echo_handler, NULL, NULL), WEFT_ECANCELED);
+    return NULL;
+}
+
+/* What broke: aborted while an accept failed, it ended with what that had failed with. One worker: it runs until its budget is spent. */
+static void *storm_root(void *arg)
+{
+    static const int errors[] = {ECONNABORTED, ETIMEDOUT, EPROTO};
+    (void)arg;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        talk t = {.listener = NULL};
+        open_listener(&t);
+        faults_plan plan = {FAULTS_ACCEPT4, t.port, 1, ALWAYS, errors[i], 0};
+        faults_begin(&plan);
+        weft_task *server = start(serve_in_a_storm, t.listener);
+        for (int k = 0; k < 10; k++)
+            weft_yield();
+        weft_abort(server);
+        cr_assert_eq(weft_join(server, NULL), WEFT_EABORTED);
+        cr_assert_gt(faults_end(), 0);
+        weft_listener_close(t.listener);
+    }
+    return NULL;
+}
+
+Test(net_faults, a_server_that_is_interrupted_says_so_whatever_fails_besides)
+{
+    need_faults();
+    run(1, storm_root, NULL);
+}
+
 /* Both ends of a thousand connections are here. */
 static void allow_descriptors(void)
 {

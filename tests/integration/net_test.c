@@ -413,6 +413,52 @@ static void *names(void *arg)
 
 Test(net, both_ends_agree_on_their_addresses) { run(1, names, NULL); }
 
+static weft_stream *accept_by(int way, weft_listener *l)
+{
+    weft_stream *s = NULL;
+    weft_case accepted = WEFT_ACCEPT(l, &s);
+    if (way == 0) {
+        cr_assert_eq(weft_accept(&s, l), 0);
+    } else {
+        cr_assert_eq(weft_select(&accepted, 1), 0);
+        cr_assert_eq(accepted.status, 0);
+    }
+    return s;
+}
+
+/* What broke: it was taken for no connection when the listener was closed just then, and stayed open for ever. */
+static void *without_standard_input(void *arg)
+{
+    weft_stream *a[2], *b[2];
+    char text[WEFT_ADDR_TEXT];
+    weft_listener *l = listen_any(text);
+    int input = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    (void)arg;
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(weft_tcp_connect(&a[i], text, NULL), 0);
+    close(STDIN_FILENO);
+    for (int i = 0; i < 2; i++)
+        b[i] = accept_by(i, l);
+    cr_assert_eq(fcntl(STDIN_FILENO, F_GETFD), -1);
+    if (input >= 0)
+        cr_assert_eq(dup2(input, STDIN_FILENO), STDIN_FILENO);
+    for (int i = 0; i < 2; i++) {
+        char c = 0;
+        cr_assert_gt(weft_stream_fd(b[i]), 0);
+        cr_assert(fcntl(weft_stream_fd(b[i]), F_GETFL) & O_NONBLOCK);
+        cr_assert(fcntl(weft_stream_fd(b[i]), F_GETFD) & FD_CLOEXEC);
+        cr_assert_eq(weft_write(a[i], "x", 1), 1);
+        cr_assert_eq(weft_read(b[i], &c, 1), 1);
+        weft_close(a[i]);
+        weft_close(b[i]);
+    }
+    close(input);
+    weft_listener_close(l);
+    return NULL;
+}
+
+Test(net, a_connection_never_has_descriptor_0) { run(1, without_standard_input, NULL); }
+
 static void *adopt(void *arg)
 {
     weft_stream *a, *b;

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <support/net_support.h>
+#include <support/process.h>
 #include <support/test.h>
 #include <weft.h>
 
@@ -482,6 +483,43 @@ Test(pair, its_memory_is_the_runtimes_and_goes_with_it)
     cr_assert_eq(atomic_load(&p.live), 0);
     cr_assert_eq(weft_run_with(&o, leave_open, NULL, NULL), 0);
     cr_assert_eq(atomic_load(&p.live), 0);
+}
+
+static weft_poll poll_left_open(weft_future *self, weft_context *cx, void **result)
+{
+    char c;
+    *result = NULL;
+    return weft_poll_read(cx, WEFT_CONTAINER_OF(self, flow, future)->stream, &c, 1) == WEFT_PENDING ? WEFT_PENDING
+                                                                                                    : WEFT_READY;
+}
+
+static void *leave_waiting(void *arg)
+{
+    static const weft_future_ops ops = {.poll = poll_left_open};
+    weft_stream *e[2];
+    weft_task *task;
+    two(e);
+    flow f = {.stream = e[0], .future.ops = &ops};
+    (void)arg;
+    cr_assert_eq(weft_spawn_future(&task, &f.future), 0);
+    await_idle(task);
+    weft_abort(task);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EABORTED);
+    return NULL;
+}
+
+/* What broke: the waker of who had waited went nowhere, and the header of its task was never free. */
+Test(pair, left_open_it_leaves_no_waker_behind)
+{
+    const size_t rounds = wf_test_scale(200);
+    steady_address_space();
+    for (int i = 0; i < 3; i++)
+        run(2, leave_waiting, NULL);
+    size_t before = address_space();
+    for (size_t i = 0; i < rounds; i++)
+        run(2, leave_waiting, NULL);
+    if (!WF_TEST_SANITIZED)
+        cr_assert_lt(address_space(), before + (rounds / 2 << 20));
 }
 
 Test(pair, without_a_runtime_there_is_none)

@@ -483,6 +483,36 @@ WF_TEST_WORKERS(serve, a_listener_closed_at_max_connections_is_not_mistaken_for_
     end(&sv);
 }
 
+static void close_at_max_connections(unsigned workers)
+{
+    server sv = {.handler = echo, .options = {.max_connections = 1, .drain_timeout = PATIENCE}};
+    begin(&sv, workers);
+    int fd = client(sv.port);
+    ask(fd, 'a');
+    while (weft_task_state(sv.task) != WEFT_TASK_IDLE)
+        weft_yield();
+    weft_listener_close(sv.listener);
+    sv.listener = NULL;
+    close(fd);
+    cr_assert_eq(weft_join(sv.task, NULL), 0);
+    cr_assert_eq(sv.result, WEFT_ECLOSED);
+    end(&sv);
+}
+
+/* What broke: told of the close, it left its waker with the listener that nobody had any more, and so its header was never free. */
+WF_TEST_WORKERS(serve, closed_at_max_connections_it_leaves_no_waker_behind)
+{
+    const size_t rounds = wf_test_scale(200);
+    steady_address_space();
+    for (int i = 0; i < 3; i++)
+        close_at_max_connections(workers);
+    size_t before = address_space();
+    for (size_t i = 0; i < rounds; i++)
+        close_at_max_connections(workers);
+    if (!WF_TEST_SANITIZED)
+        cr_assert_lt(address_space(), before + (rounds / 2 << 20));
+}
+
 static void *abort_server(void *arg)
 {
     weft_abort(((server *)arg)->task);
@@ -808,6 +838,40 @@ WF_TEST_WORKERS(serve, without_a_slot_it_ends_when_interrupted_or_closed)
     }
 }
 
+static void *close_listener(void *arg)
+{
+    server *sv = arg;
+    weft_listener_close(sv->listener);
+    return NULL;
+}
+
+/* What broke: closed just when it accepted, it ended with what the socket said of having been shut. */
+WF_TEST_WORKERS(serve, closed_in_the_midst_of_accepting_for_a_slot_it_says_so)
+{
+    enum { CLIENTS = 12 };
+    weft_semaphore slots = WEFT_SEMAPHORE_INIT(1000);
+    for (size_t round = 0; round < wf_test_scale(200); round++) {
+        server sv = {.handler = echo, .options = {.slots = &slots}};
+        pthread_t closer;
+        int fds[CLIENTS];
+        begin(&sv, workers);
+        for (int i = 0; i < CLIENTS; i++) {
+            fds[i] = client(sv.port);
+            if (i == 0)
+                ask(fds[i], 'x');
+        }
+        cr_assert_eq(pthread_create(&closer, NULL, close_listener, &sv), 0);
+        pthread_join(closer, NULL);
+        sv.listener = NULL;
+        cr_assert_eq(weft_join(sv.task, NULL), 0);
+        cr_assert_eq(sv.result, WEFT_ECLOSED);
+        for (int i = 0; i < CLIENTS; i++)
+            reset(fds[i]);
+        end(&sv);
+    }
+    cr_assert_eq(weft_semaphore_available(&slots), 1000);
+}
+
 /* A byte at a time, without a stack. */
 typedef struct stackless_echo {
     weft_future future;
@@ -899,6 +963,86 @@ WF_TEST_WORKERS(serve, with_shards_every_connection_is_served)
     stop(&sv);
     cr_assert_eq(counted(&sv).accepted, wf_test_scale(400) + 1);
     close(fd);
+}
+
+static int option(int fd, int name)
+{
+    int value = -1;
+    cr_assert_eq(getsockopt(fd, SOL_SOCKET, name, &value, &(socklen_t){sizeof value}), 0);
+    return value;
+}
+
+/* What the system makes of a size that was asked for. */
+static int granted(int name, size_t size)
+{
+    int asked = (int)size, fd = client_socket();
+    if (size > 0)
+        cr_assert_eq(setsockopt(fd, SOL_SOCKET, name, &asked, sizeof asked), 0);
+    int value = option(fd, name);
+    close(fd);
+    return value;
+}
+
+static void *with_small_buffers(weft_stream *peer, void *arg)
+{
+    server *sv = arg;
+    cr_assert_eq(option(weft_stream_fd(peer), SO_SNDBUF), granted(SO_SNDBUF, sv->tcp.send_buffer));
+    cr_assert_eq(option(weft_stream_fd(peer), SO_RCVBUF), granted(SO_RCVBUF, sv->tcp.receive_buffer));
+    return echo(peer, arg);
+}
+
+/* What broke: only those on the listener's own socket had its buffers. */
+WF_TEST_WORKERS(serve, with_shards_every_connection_has_the_listeners_buffers)
+{
+    enum { CLIENTS = 60 };
+    server sv = {.handler = with_small_buffers,
+                 .tcp = {.reuse_port = 1, .send_buffer = 20000, .receive_buffer = 30000},
+                 .options = {.shards = 1}};
+    begin(&sv, workers);
+    for (int i = 0; i < CLIENTS; i++) {
+        int fd = client(sv.port);
+        ask(fd, 'x');
+        reset(fd);
+    }
+    stop(&sv);
+}
+
+/* Computes for a while between two bytes, so that other workers have reason to take over what waits behind it. */
+static void *at_home(weft_stream *peer, void *arg)
+{
+    long home = thread_id();
+    char c;
+    entered(arg);
+    while (weft_read(peer, &c, 1) == 1) {
+        for (int64_t until = weft_now() + 3 * WEFT_MS; weft_now() < until;)
+            ;
+        if (weft_write(peer, &c, 1) != 1)
+            break;
+        cr_assert_eq(thread_id(), home, "it has moved to another worker");
+    }
+    return NULL;
+}
+
+/* What broke: only the acceptors stayed on their workers. */
+WF_TEST_WORKERS(serve, with_shards_connections_stay_where_they_came)
+{
+    enum { CLIENTS = 20, MESSAGES = 10 };
+    server sv = {.handler = at_home, .tcp = {.reuse_port = 1}, .options = {.shards = 1}};
+    int fds[CLIENTS];
+    begin(&sv, workers);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(sv.port);
+    for (int k = 0; k < MESSAGES; k++) {
+        char c;
+        for (int i = 0; i < CLIENTS; i++)
+            say(fds[i], 'x');
+        for (int i = 0; i < CLIENTS; i++)
+            cr_assert_eq(recv(fds[i], &c, 1, 0), 1);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    await_count(&sv.ended, CLIENTS);
+    stop(&sv);
 }
 
 WF_TEST_WORKERS(serve, with_shards_a_listener_closed_ends_it_and_handlers_drain)
