@@ -117,7 +117,7 @@ static ssize_t read_from(wf_half *h, size_t size)
     do
         n = wf_stream_read_now(s, h->buffer, size);
     while (n == -EINTR);
-    h->dry = n > 0 && (size_t)n < size && !wf_stream_top(s) && !(h->in.word & WF_SRC_REOF);
+    h->dry = n > 0 && wf_stream_is_short(s, n, size) && !(h->in.word & WF_SRC_REOF);
     return n;
 }
 
@@ -211,7 +211,7 @@ static ssize_t write_out(wf_half *h)
     while (n == -EINTR);
     if (n <= 0)
         return n;
-    h->full = (size_t)n < h->held && !wf_stream_top(s);
+    h->full = wf_stream_is_short(s, n, h->held);
     h->start += (size_t)n;
     h->held -= (size_t)n;
     return n;

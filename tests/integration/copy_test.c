@@ -177,6 +177,47 @@ static void *every_kind(void *arg)
 
 WF_TEST_WORKERS(copy, all_arrives_between_every_two_kinds_then_the_end) { run(workers, every_kind, NULL); }
 
+/* What was sent together with a descriptor is a read of its own: a short one, with more behind it. */
+static void send_descriptor(int socket, char byte)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } beside = {.bytes = {0}};
+    struct iovec piece = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = beside.bytes, .msg_controllen = sizeof beside.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &socket, sizeof socket);
+    cr_assert_eq(sendmsg(socket, &message, MSG_NOSIGNAL), 1);
+}
+
+static void *short_reads(void *arg)
+{
+    course c;
+    char got[3];
+    (void)arg;
+    open_course(&c, UNIX, UNIX);
+    weft_task *copier = start(copy_on, &c);
+    await_idle(copier);
+    int socket = weft_stream_fd(c.far[0]);
+    send_descriptor(socket, 'a');
+    send_descriptor(socket, 'b');
+    cr_assert_eq(send(socket, "c", 1, MSG_NOSIGNAL), 1);
+    cr_assert_eq(weft_read_exact(c.far[1], got, 3), 3);
+    cr_assert_arr_eq(got, "abc", 3);
+    cr_assert_eq(weft_close_write(c.far[0]), 0);
+    join(copier);
+    cr_assert_eq(c.result, 3);
+    close_course(&c);
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy, a_short_read_of_a_unix_socket_is_not_the_last) { run(workers, short_reads, NULL); }
+
 static void *dribbles(void *arg)
 {
     (void)arg;
