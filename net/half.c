@@ -209,6 +209,7 @@ static ssize_t write_out(wf_half *h)
     do
         n = wf_stream_write_now(s, h->buffer + h->start, h->held);
     while (n == -EINTR);
+    h->begun = n == WEFT_EAGAIN && wf_stream_top(s);
     if (n <= 0)
         return n;
     h->full = wf_stream_is_short(s, n, h->held);
@@ -266,8 +267,9 @@ static ssize_t shut(wf_half *h, weft_context *cx)
 static void give_up_write(wf_half *h)
 {
     weft_layer *top = wf_stream_top(stream_of(&h->out));
-    if (!h->out.claimed || h->held == 0 || !top || !top->ops->give_up)
+    if (!h->out.claimed || !h->begun || !top->ops->give_up)
         return;
+    h->begun = false;
     size_t taken = top->ops->give_up(top);
     h->start += taken;
     h->held -= taken;

@@ -56,9 +56,9 @@ static ssize_t write_through(weft_layer *self, const void *buf, size_t size)
 static size_t give_up(weft_layer *self)
 {
     difficult *d = difficult_of(self);
-    size_t n = d->bytes ? d->size : 0;
+    cr_assert(d->bytes, "no write has said WEFT_EAGAIN");
     d->bytes = NULL;
-    return n;
+    return d->size;
 }
 
 static int close_write(weft_layer *self)
@@ -213,6 +213,31 @@ WF_TEST_WORKERS(copy_layer, given_up_in_a_write_it_counts_what_the_layer_has_tak
 {
     run(workers, given_up_root, NULL);
 }
+
+/* Where there has been no room before it came, the copy has offered the layer nothing, and has nothing to give up. */
+static void *nothing_offered_root(void *arg)
+{
+    course c;
+    (void)arg;
+    open_course(&c);
+    sender s = {.stream = c.near[1], .size = 200000};
+    weft_task *copier, *task = start(send_pattern, &s);
+    await_idle(task);
+    weft_abort(task);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EABORTED);
+    copier = start(copy_both, &c);
+    cr_assert_eq(weft_write(c.far[0], "x", 1), 1);
+    await_idle(copier);
+    weft_abort(copier);
+    int err = weft_join(copier, NULL);
+    cr_assert(err == 0 || err == WEFT_EABORTED);
+    cr_assert_eq(c.result, WEFT_ECANCELED);
+    cr_assert_eq(c.moved[0], 0);
+    close_course(&c);
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy_layer, what_was_never_offered_is_not_given_up) { run(workers, nothing_offered_root, NULL); }
 
 /* weft_write() that is patient as long as something moves sent such bytes once more after each timeout. */
 static void *patient_write_root(void *arg)
