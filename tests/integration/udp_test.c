@@ -1107,6 +1107,47 @@ static void *adopted(void *arg)
 
 WF_TEST_WORKERS(udp, datagram_sockets_are_adopted_and_others_are_not) { run(workers, adopted, NULL); }
 
+/* Whoever sends to a Unix socket may send descriptors along. */
+static void send_descriptor(int socket)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } beside = {.bytes = {0}};
+    struct iovec piece = {"x", 1};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = beside.bytes, .msg_controllen = sizeof beside.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &socket, sizeof socket);
+    cr_assert_eq(sendmsg(socket, &message, MSG_NOSIGNAL), 1);
+}
+
+static void *given_descriptors(void *arg)
+{
+    char c[2];
+    weft_datagram list[2] = {{.data = &c[0], .size = 1}, {.data = &c[1], .size = 1}};
+    weft_udp *u;
+    int fds[2];
+    (void)arg;
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 0);
+    cr_assert_eq(weft_udp_from_fd(&u, fds[0]), 0);
+    unsigned before = open_fds();
+    send_descriptor(fds[1]);
+    send_descriptor(fds[1]);
+    cr_assert_eq(weft_udp_recv_batch(u, list, 2), 2);
+    send_descriptor(fds[1]);
+    cr_assert_eq(weft_udp_recv(u, c, 1, NULL), 1);
+    cr_assert_eq(open_fds(), before);
+    weft_udp_close(u);
+    close(fds[1]);
+    return NULL;
+}
+
+WF_TEST_WORKERS(udp, descriptors_that_a_peer_sends_along_are_not_taken) { run(workers, given_descriptors, NULL); }
+
 static void *without_descriptors(void *arg)
 {
     struct rlimit old, none;
