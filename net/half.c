@@ -111,8 +111,10 @@ static ssize_t splice_in(wf_half *h)
 static ssize_t read_from(wf_half *h, size_t size)
 {
     weft_stream *s = stream_of(&h->in);
-    if (in_reader(h) > 0)
-        return (ssize_t)wf_reader_take(wf_stream_extra_of(s)->reader, h->buffer, size);
+    weft_reader *reader = wf_stream_extra_of(s)->reader;
+    size_t held = reader ? wf_reader_take(reader, h->buffer, size) : 0;
+    if (held > 0)
+        return (ssize_t)held;
     ssize_t n;
     do
         n = wf_stream_read_now(s, h->buffer, size);
