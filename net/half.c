@@ -111,10 +111,8 @@ static ssize_t splice_in(wf_half *h)
 static ssize_t read_from(wf_half *h, size_t size)
 {
     weft_stream *s = stream_of(&h->in);
-    weft_reader *reader = wf_stream_extra_of(s)->reader;
-    size_t held = reader ? wf_reader_take(reader, h->buffer, size) : 0;
-    if (held > 0)
-        return (ssize_t)held;
+    if (in_reader(h) > 0)
+        return (ssize_t)wf_reader_take(wf_stream_extra_of(s)->reader, h->buffer, size);
     ssize_t n;
     do
         n = wf_stream_read_now(s, h->buffer, size);
@@ -145,6 +143,15 @@ static ssize_t take(wf_half *h)
     return n == WEFT_EAGAIN ? read_in(h) : n;
 }
 
+/* The reader gives its buffer back, too, if it is asked when there is nothing in it. */
+static void hold_nothing(wf_half *h)
+{
+    weft_reader *reader = wf_stream_extra_of(stream_of(&h->in))->reader;
+    if (reader)
+        wf_reader_take(reader, NULL, 0);
+    wf_half_free(h);
+}
+
 static void end(wf_half *h)
 {
     h->state = h->shuts ? WF_HALF_SHUTS : WF_HALF_ENDED;
@@ -157,7 +164,7 @@ static ssize_t fill(wf_half *h, weft_context *cx)
     ssize_t n = h->left > 0 ? told(&h->in, take(h)) : 0;
     if (n == WEFT_EAGAIN) {
         h->dry = false;
-        wf_half_free(h);
+        hold_nothing(h);
         return wait_for(&h->in, &h->out, cx);
     }
     if (n < 0)
