@@ -23,7 +23,7 @@ static void gone(wf_source *source)
     wf_udp_turns_gone(wf_swap_acqrel(&extra->turns, NULL));
 }
 
-static const wf_source_kind datagrams = {.gone = gone};
+static const wf_source_kind datagrams = {.seldom_full = true, .gone = gone};
 
 /* Owns @fd from now on; or WEFT_ENOMEM, and it is the caller's. */
 static int open_on(weft_udp **out, wf_sources *all, int fd, wf_udp_extra extra)

@@ -1076,6 +1076,62 @@ static void *selected(void *arg)
 
 WF_TEST_WORKERS(udp, a_select_waits_for_a_datagram_and_takes_none) { run(workers, selected, NULL); }
 
+/* Who waits for room is woken, whichever direction waited first, and again. */
+static void *room(void *arg)
+{
+    (void)arg;
+    for (int reader_first = 0; reader_first < 2; reader_first++) {
+        weft_udp *ends[2];
+        narrow_pair(ends);
+        user r = {.udp = ends[0]}, w = {.udp = ends[0], .text = "x"};
+        weft_task *reader = reader_first ? start_idle(wait_recv, &r) : NULL;
+        for (int i = 0; i < 3; i++) {
+            int held = fill(ends[0]);
+            weft_task *sender = start_idle(wait_send, &w);
+            if (!reader)
+                reader = start_idle(wait_recv, &r);
+            discard(ends[1], held);
+            expect(ends[1], "x");
+            join(sender);
+            cr_assert_eq(w.result, 1);
+        }
+        cr_assert_eq(weft_udp_send(ends[1], "end", 3, NULL), 3);
+        join(reader);
+        cr_assert_eq(r.result, 3);
+        weft_udp_close(ends[0]);
+        weft_udp_close(ends[1]);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(udp, who_waits_for_room_is_woken_whoever_waited_before) { run(workers, room, NULL); }
+
+/* Both directions wait for the first time, at once. */
+static void *first_waits(void *arg)
+{
+    (void)arg;
+    for (size_t i = 0; i < wf_test_scale(300); i++) {
+        weft_udp *ends[2];
+        narrow_pair(ends);
+        int held = fill(ends[0]);
+        user r = {.udp = ends[0]}, w = {.udp = ends[0], .text = "x"};
+        weft_task *reader = start(wait_recv, &r), *sender = start(wait_send, &w);
+        if (i % 2)
+            await_idle(sender);
+        discard(ends[1], held);
+        expect(ends[1], "x");
+        cr_assert_eq(weft_udp_send(ends[1], "y", 1, NULL), 1);
+        join(sender);
+        join(reader);
+        cr_assert(r.result == 1 && w.result == 1);
+        weft_udp_close(ends[0]);
+        weft_udp_close(ends[1]);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(udp, both_directions_may_wait_for_the_first_time_at_once) { run(workers, first_waits, NULL); }
+
 static void *adopted(void *arg)
 {
     weft_udp *u;
