@@ -44,12 +44,6 @@ static int64_t due(const copying *c)
     return wf_add_saturating(c->moved_at, least);
 }
 
-static void release(copying *c)
-{
-    for (int i = 0; i < c->n; i++)
-        wf_half_release(&c->half[i]);
-}
-
 static ssize_t poll_halves(copying *c, weft_context *cx)
 {
     ssize_t result = 0;
@@ -73,19 +67,12 @@ static ssize_t poll(void *arg, weft_context *cx)
         c->moved_at = weft_now();
     if (n == WEFT_PENDING && due(c) >= c->deadline)
         return WEFT_PENDING;
-    release(c);
     c->failed = n < 0 && n != WEFT_PENDING;
     return n == WEFT_PENDING ? AGAIN : n;
 }
 
-/* What it holds stays: it may go on. */
-static ssize_t cancel(void *arg)
-{
-    release(arg);
-    return WEFT_PENDING;
-}
-
-static const wf_op_ops ops = {.poll = poll, .cancel = cancel};
+/* Interrupted, it keeps its claims and what it holds: it may go on. run() gives them back. */
+static const wf_op_ops ops = {.poll = poll};
 
 /* The await's deadline has passed, and nothing else: something may have moved since it began. */
 static bool is_early(const copying *c, ssize_t n)
@@ -101,8 +88,10 @@ static ssize_t run(copying *c)
         c->deadline = due(c);
         n = wf_await(&ops, c, c->deadline);
     } while (n == AGAIN || is_early(c, n));
-    for (int i = 0; i < c->n; i++)
+    for (int i = 0; i < c->n; i++) {
+        wf_half_release(&c->half[i]);
         wf_half_free(&c->half[i]);
+    }
     return n;
 }
 

@@ -117,7 +117,7 @@ static ssize_t read_from(wf_half *h, size_t size)
     do
         n = wf_stream_read_now(s, h->buffer, size);
     while (n == -EINTR);
-    h->dry = n > 0 && (size_t)n < size && !wf_stream_top(s) && !(h->in.word & WF_SRC_REOF);
+    h->dry = n > 0 && wf_stream_is_short(s, n, size) && !(h->in.word & WF_SRC_REOF);
     return n;
 }
 
@@ -143,6 +143,15 @@ static ssize_t take(wf_half *h)
     return n == WEFT_EAGAIN ? read_in(h) : n;
 }
 
+/* The reader gives its buffer back, too, if it is asked when there is nothing in it. */
+static void hold_nothing(wf_half *h)
+{
+    weft_reader *reader = wf_stream_extra_of(stream_of(&h->in))->reader;
+    if (reader)
+        wf_reader_take(reader, NULL, 0);
+    wf_half_free(h);
+}
+
 static void end(wf_half *h)
 {
     h->state = h->shuts ? WF_HALF_SHUTS : WF_HALF_ENDED;
@@ -155,7 +164,7 @@ static ssize_t fill(wf_half *h, weft_context *cx)
     ssize_t n = h->left > 0 ? told(&h->in, take(h)) : 0;
     if (n == WEFT_EAGAIN) {
         h->dry = false;
-        wf_half_free(h);
+        hold_nothing(h);
         return wait_for(&h->in, &h->out, cx);
     }
     if (n < 0)
@@ -209,9 +218,10 @@ static ssize_t write_out(wf_half *h)
     do
         n = wf_stream_write_now(s, h->buffer + h->start, h->held);
     while (n == -EINTR);
+    h->begun = n == WEFT_EAGAIN && wf_stream_top(s);
     if (n <= 0)
         return n;
-    h->full = (size_t)n < h->held && !wf_stream_top(s);
+    h->full = wf_stream_is_short(s, n, h->held);
     h->start += (size_t)n;
     h->held -= (size_t)n;
     return n;
@@ -266,8 +276,9 @@ static ssize_t shut(wf_half *h, weft_context *cx)
 static void give_up_write(wf_half *h)
 {
     weft_layer *top = wf_stream_top(stream_of(&h->out));
-    if (!h->out.claimed || h->held == 0 || !top || !top->ops->give_up)
+    if (!h->out.claimed || !h->begun || !top->ops->give_up)
         return;
+    h->begun = false;
     size_t taken = top->ops->give_up(top);
     h->start += taken;
     h->held -= taken;

@@ -24,6 +24,7 @@ typedef struct wf_half {
     bool bulk;      /* so much comes that the kernel had better move it */
     bool refused;   /* it will not: these cannot be spliced */
     bool dry, full; /* a short count in this poll said that the next attempt to read, or to write, would be in vain */
+    bool begun;     /* a layer may have begun with what it said WEFT_EAGAIN to */
     bool quiet;     /* SIGPIPE is held back until the end of this poll */
     bool piped;     /* pipe is one */
     wf_pipe pipe;

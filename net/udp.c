@@ -23,7 +23,7 @@ static void gone(wf_source *source)
     wf_udp_turns_gone(wf_swap_acqrel(&extra->turns, NULL));
 }
 
-static const wf_source_kind datagrams = {.gone = gone};
+static const wf_source_kind datagrams = {.seldom_full = true, .gone = gone};
 
 /* Owns @fd from now on; or WEFT_ENOMEM, and it is the caller's. */
 static int open_on(weft_udp **out, wf_sources *all, int fd, wf_udp_extra extra)
@@ -203,7 +203,9 @@ WF_NOINLINE static int examine(int fd, wf_udp_extra *extra)
     if (getsockname(fd, (struct sockaddr *)&sa, &(socklen_t){sizeof sa}) < 0)
         return -errno;
     extra->family = sa.ss_family;
-    extra->fails = extra->told = true;
+    extra->fails = true;
+    /* A Unix socket would be told of descriptors, too, and then nobody closes them. */
+    extra->told = sa.ss_family == AF_INET || sa.ss_family == AF_INET6;
     return wf_set_nonblocking(fd);
 }
 

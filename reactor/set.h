@@ -48,11 +48,12 @@ static inline int wf_set_want(wf_source *s, wf_direction d)
 /* ns: how long the loop itself may go without a turn while its set is asked directly. */
 enum { WF_LOOP_EVERY = 1000 * 1000, WF_SET_NEEDS_LOOP = 0 };
 
-/* Everything is reported, wanted or not. */
+int wf_set_want_write(wf_source *s);
+
+/* Everything is reported, wanted or not; save that what is seldom full can be written. */
 static inline int wf_set_want(wf_source *s, wf_direction d)
 {
-    (void)s, (void)d;
-    return 0;
+    return wf_likely(d == WF_READ || !s->kind->seldom_full) ? 0 : wf_set_want_write(s);
 }
 
 /* Let go of the reactor: nobody leaves letters. */

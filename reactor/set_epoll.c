@@ -4,6 +4,8 @@
  * set hangs in the libuv loop by one uv_poll_t, so a parked loop notices it, and a busy worker asks it directly. The bell is an
  * eventfd in the set: edge-triggered, so that each ring is an event and nobody has to read it.
  *
+ * For datagram sockets each datagram that leaves would be an event. They are added for reading alone, and changed once, by the first who has to wait.
+ *
  * An event's data is a source's place and the generation in which it was added (user addresses have 48 bits). */
 #include <reactor/set.h>
 
@@ -58,13 +60,34 @@ static void on_set_readable(uv_poll_t *watch, int status, int events)
     wf_set_poll(watch->data);
 }
 
-int wf_set_add(wf_reactor *r, wf_source *s, uint16_t generation)
+static int control(wf_reactor *r, int what, wf_source *s, uint16_t generation, uint32_t more)
 {
     struct epoll_event event = {
-        .events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | more,
         .data.u64 = (uint64_t)(uintptr_t)s | (uint64_t)generation << GENERATION_SHIFT,
     };
-    return epoll_ctl(r->set, EPOLL_CTL_ADD, wf_load_rlx(&s->fd), &event) == 0 ? 0 : -errno;
+    return epoll_ctl(r->set, what, wf_load_rlx(&s->fd), &event) == 0 ? 0 : -errno;
+}
+
+/* The other direction may have asked already, before it was added. */
+int wf_set_add(wf_reactor *r, wf_source *s, uint16_t generation)
+{
+    if (!s->kind->seldom_full)
+        return control(r, EPOLL_CTL_ADD, s, generation, EPOLLOUT);
+    int err = control(r, EPOLL_CTL_ADD, s, generation, 0);
+    if (err < 0)
+        return err;
+    uint32_t before = wf_or_acqrel(&s->asks, WF_ASK_ADDED); /* [SET-ADD] release: the home, and that it is in the set */
+    return before & WF_ASK_WRITE ? control(r, EPOLL_CTL_MOD, s, generation, EPOLLOUT) : 0;
+}
+
+/* From now on for good. Whoever changes what is watched is told what is ready, so no edge is lost. */
+int wf_set_want_write(wf_source *s)
+{
+    uint32_t before = wf_or_acqrel(&s->asks, WF_ASK_WRITE); /* [SET-ADD] acquire */
+    if ((before & (WF_ASK_ADDED | WF_ASK_WRITE)) != WF_ASK_ADDED)
+        return 0; /* it is watched, or will be by who adds it */
+    return control(wf_load_acq(&s->home), EPOLL_CTL_MOD, s, wf_src_generation(wf_load_rlx(&s->word)), EPOLLOUT);
 }
 
 bool wf_set_remove(wf_reactor *r, wf_source *s)

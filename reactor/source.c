@@ -66,6 +66,7 @@ wf_source *wf_source_open(wf_sources *all, int fd, const wf_source_kind *kind, b
         return NULL;
     wf_add_rlx(&all->open, 1);
     wf_store_rlx(&s->home, NULL);
+    wf_store_rlx(&s->asks, 0);
     wf_store_rlx(&s->fd, fd);
     s->kind = kind;
     for (size_t i = 0; i < sizeof s->user / sizeof *s->user; i++)

@@ -2,7 +2,7 @@
  *
  * A source lives in a type-stable place until its runtime ends; the set's events carry the place and its generation, so a late
  * event finds a valid word and is dropped if it is for an earlier life. The first to wait registers it with a reactor, its home,
- * once and for both directions (edge-triggered); from then on waiting costs no system call.
+ * once and for both directions (edge-triggered); from then on waiting costs no system call. But see seldom_full.
  *
  * An operation: claim the direction, try the system call while ready, on EAGAIN wait, try again, release. Who closes marks
  * it, wakes both sides and leaves; the last to operate deregisters and closes the descriptor, in this order. */
@@ -31,7 +31,8 @@ struct wf_source;
 
 /* What is built on a source. */
 typedef struct wf_source_kind {
-    bool socket;                         /* shut it down when it is closed */
+    bool socket;      /* shut it down when it is closed */
+    bool seldom_full; /* each write is an event of its own, and few have to wait: watched for writing only once one had to */
     void (*closing)(struct wf_source *); /* it is being closed, its descriptor still open: called once, by the first; or NULL */
     void (*gone)(struct wf_source *); /* nobody has it any more: called once, as the last thing; or NULL */
 } wf_source_kind;
@@ -41,6 +42,7 @@ typedef struct wf_source {
     alignas(WF_CACHE_LINE) wf_a64 word; /* see source_state.h */
     weft_atomic_waker wakers[2];        /* by direction */
     wf_aptr home;                       /* wf_reactor; written once a life, by who arms it */
+    wf_a32 asks;                        /* WF_ASK_…: what is asked of the home's set; zero between two lives */
     wf_aint fd;                         /* from open to finalize; -1 otherwise, and for those that have none */
     const wf_source_kind *kind;
     struct wf_sources *sources; /* where the place belongs */
@@ -50,22 +52,19 @@ typedef struct wf_source {
     };
 #if WF_REACTOR_UVPOLL
     /* set_uvpoll.c's, zero between two lives. */
-    wf_a32 asks;      /* WF_ASK_…: what is asked of the home's loop */
     wf_aint error;    /* what watching failed with, for the next who waits */
     wf_letter letter; /* in the home's mailbox while WF_ASK_POSTED */
     void *watch;      /* whoever holds the home */
 #endif
 } wf_source;
 
-#if WF_REACTOR_UVPOLL
-/* READ, WRITE: somebody waits in that direction, or waited: the loop watches for it, or is about to be told. */
+/* READ, WRITE: somebody waits in that direction, or waited: the set watches for it, or is about to be told. set_epoll.c has use for WRITE and ADDED alone. */
 #define WF_ASK_READ UINT32_C(0x1)
 #define WF_ASK_WRITE UINT32_C(0x2)
 #define WF_ASK_ADDED UINT32_C(0x4)  /* the home is known */
 #define WF_ASK_REMOVE UINT32_C(0x8) /* watch it no longer, and close it */
 #define WF_ASK_POSTED UINT32_C(0x10)
 static inline uint32_t wf_ask_bit(wf_direction d) { return d == WF_READ ? WF_ASK_READ : WF_ASK_WRITE; }
-#endif
 
 /* All the sources of one runtime. */
 typedef struct wf_sources {

@@ -76,6 +76,8 @@ static int converse(feed *in, sink *out, sink *err)
         code = weft_group_spawn(group, collect, out);
     if (code == 0)
         code = weft_group_spawn(group, collect, err);
+    if (code < 0)
+        weft_group_cancel(group); /* else the process may wait for ever for one who takes what it writes */
     int why = weft_group_wait(group);
     weft_group_close(group);
     return reason(why < 0 ? why : code);

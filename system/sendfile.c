@@ -162,20 +162,12 @@ static ssize_t poll(void *arg, weft_context *cx)
     ssize_t n = wf_source_op_claim(&f->op);
     if (n == 0)
         n = f->op.word & WF_SRC_CLOSING ? WEFT_ECLOSED : send_quietly(f, cx);
-    if (n == WEFT_PENDING)
-        return n;
-    f->failed = n < 0;
-    wf_source_op_cancel(&f->op);
+    f->failed = n < 0 && n != WEFT_PENDING;
     return n;
 }
 
-static ssize_t cancel(void *arg)
-{
-    sending *f = arg;
-    return wf_source_op_cancel(&f->op);
-}
-
-static const wf_op_ops ops = {.poll = poll, .cancel = cancel};
+/* Interrupted, it keeps its claim, also while the file is read: nobody else's bytes come in between. by_kernel() gives it back. */
+static const wf_op_ops ops = {.poll = poll};
 
 /* As long as something moves, the stream is patient. */
 static ssize_t round_of(sending *f)
@@ -190,14 +182,12 @@ static ssize_t round_of(sending *f)
 
 static ssize_t by_kernel(sending *f)
 {
-    for (;;) {
-        ssize_t n = round_of(f);
-        if (n != COLD)
-            return n;
-        n = wf_pool_call(WF_LANE_FILES, read_ahead, f);
-        if (n < 0)
-            return n;
-    }
+    ssize_t n, ahead = 0;
+    do
+        n = round_of(f);
+    while (n == COLD && (ahead = wf_pool_call(WF_LANE_FILES, read_ahead, f)) == 0);
+    wf_source_op_cancel(&f->op);
+    return ahead < 0 ? ahead : n;
 }
 
 /* ---- by copying ------------------------------------------------------------------------------------------------ */

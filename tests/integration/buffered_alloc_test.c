@@ -158,6 +158,45 @@ static void *idles(void *arg)
     return NULL;
 }
 
+typedef struct copying {
+    weft_stream *dst, *src;
+} copying;
+
+static void *copy_all(void *arg)
+{
+    copying *c = arg;
+    cr_assert_eq(weft_copy(c->dst, c->src), 8);
+    return NULL;
+}
+
+/* A copy that waits has no buffer, and the reader that it has emptied neither. */
+static void *copies(void *arg)
+{
+    weft_stream *a, *b, *from, *to;
+    weft_reader *r;
+    char got[8];
+    (void)arg;
+    cr_assert_eq(weft_stream_pair(&a, &from), 0);
+    cr_assert_eq(weft_stream_pair(&to, &b), 0);
+    cr_assert_eq(weft_reader_create(&r, from, 0), 0);
+    arm(-1);
+    put(a, "line\nrest");
+    expect_a_line(r);
+    cr_assert_eq(live_buffers(), 1);
+    weft_task *task = waiting(copy_all, &(copying){to, from});
+    cr_assert_eq(live_buffers(), 0);
+    put(a, "more");
+    cr_assert_eq(weft_read_exact(b, got, 8), 8);
+    cr_assert_eq(live_buffers(), 0);
+    weft_close(a);
+    cr_assert_eq(weft_join(task, NULL), 0);
+    atomic_store(&armed, false);
+    weft_close(b);
+    weft_close(from);
+    weft_close(to);
+    return NULL;
+}
+
 /* ---- out of memory --------------------------------------------------------------------------------------------- */
 
 enum { LONG = 20000 };
@@ -233,6 +272,38 @@ static void *without_memory(void *arg)
     cr_assert_geq(failures, 6);
     return NULL;
 }
+
+/* A copy that fails has given all that it took: another goes on. */
+static void *copy_without_memory(void *arg)
+{
+    int failures = 0, before = -1;
+    (void)arg;
+    for (long n = 0; failures != before; n++) {
+        weft_stream *a, *b, *from, *to;
+        weft_reader *r;
+        char got[9];
+        before = failures;
+        cr_assert_eq(weft_stream_pair(&a, &from), 0);
+        cr_assert_eq(weft_stream_pair(&to, &b), 0);
+        cr_assert_eq(weft_reader_create(&r, from, 0), 0);
+        put(a, "line\nrest");
+        expect_a_line(r);
+        put(a, "more");
+        weft_close(a);
+        arm(n);
+        int64_t moved = weft_copy(to, from);
+        atomic_store(&armed, false);
+        failures += moved < 0;
+        cr_assert(moved == 8 || (moved == WEFT_ENOMEM && weft_copy(to, from) >= 0));
+        weft_close(to);
+        cr_assert_eq(weft_read_exact(b, got, 8), 8);
+        cr_assert_arr_eq(got, "restmore", 8);
+        weft_close(b);
+        weft_close(from);
+    }
+    cr_assert_geq(failures, 1);
+    return NULL;
+}
 #endif
 
 Test(buffered_alloc, a_connection_that_idles_has_no_buffers)
@@ -242,6 +313,30 @@ Test(buffered_alloc, a_connection_that_idles_has_no_buffers)
         cr_skip_test("valgrind has a malloc of its own");
     weft_options options = {.workers = 1, .clock = WEFT_CLOCK_PAUSED};
     cr_assert_eq(weft_run_with(&options, idles, NULL, NULL), 0);
+#else
+    cr_skip_test("the sanitizer has a malloc of its own");
+#endif
+}
+
+Test(buffered_alloc, a_copy_that_waits_has_no_buffers)
+{
+#if INTERPOSED
+    if (WF_TEST_SANITIZED)
+        cr_skip_test("valgrind has a malloc of its own");
+    weft_options options = {.workers = 1, .clock = WEFT_CLOCK_PAUSED};
+    cr_assert_eq(weft_run_with(&options, copies, NULL, NULL), 0);
+#else
+    cr_skip_test("the sanitizer has a malloc of its own");
+#endif
+}
+
+Test(buffered_alloc, a_copy_out_of_memory_loses_nothing)
+{
+#if INTERPOSED
+    if (WF_TEST_SANITIZED)
+        cr_skip_test("valgrind has a malloc of its own");
+    weft_options options = {.workers = 1, .clock = WEFT_CLOCK_PAUSED};
+    cr_assert_eq(weft_run_with(&options, copy_without_memory, NULL, NULL), 0);
 #else
     cr_skip_test("the sanitizer has a malloc of its own");
 #endif

@@ -13,6 +13,7 @@ typedef struct difficult {
     size_t size, sent;
     const void *bytes; /* of the write that said WEFT_EAGAIN; NULL: none */
     int goodbyes;      /* how often the end was tried */
+    atomic_int given_up;
     atomic_int *drops;
 } difficult;
 
@@ -56,9 +57,10 @@ static ssize_t write_through(weft_layer *self, const void *buf, size_t size)
 static size_t give_up(weft_layer *self)
 {
     difficult *d = difficult_of(self);
-    size_t n = d->bytes ? d->size : 0;
+    cr_assert(d->bytes, "no write has said WEFT_EAGAIN");
+    atomic_fetch_add(&d->given_up, 1);
     d->bytes = NULL;
-    return n;
+    return d->size;
 }
 
 static int close_write(weft_layer *self)
@@ -214,6 +216,31 @@ WF_TEST_WORKERS(copy_layer, given_up_in_a_write_it_counts_what_the_layer_has_tak
     run(workers, given_up_root, NULL);
 }
 
+/* Where there has been no room before it came, the copy has offered the layer nothing, and has nothing to give up. */
+static void *nothing_offered_root(void *arg)
+{
+    course c;
+    (void)arg;
+    open_course(&c);
+    sender s = {.stream = c.near[1], .size = 200000};
+    weft_task *copier, *task = start(send_pattern, &s);
+    await_idle(task);
+    weft_abort(task);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EABORTED);
+    copier = start(copy_both, &c);
+    cr_assert_eq(weft_write(c.far[0], "x", 1), 1);
+    await_idle(copier);
+    weft_abort(copier);
+    int err = weft_join(copier, NULL);
+    cr_assert(err == 0 || err == WEFT_EABORTED);
+    cr_assert_eq(c.result, WEFT_ECANCELED);
+    cr_assert_eq(c.moved[0], 0);
+    close_course(&c);
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy_layer, what_was_never_offered_is_not_given_up) { run(workers, nothing_offered_root, NULL); }
+
 /* weft_write() that is patient as long as something moves sent such bytes once more after each timeout. */
 static void *patient_write_root(void *arg)
 {
@@ -245,3 +272,37 @@ static void run_paused(unsigned workers, weft_fn fn)
 }
 
 WF_TEST_WORKERS(copy_layer, a_slow_long_write_sends_nothing_twice) { run_paused(workers, patient_write_root); }
+
+/* While one way moves, the other waits in a write for longer than its timeout. It goes on, and nothing was given up meanwhile. */
+static void *patient_copy_root(void *arg)
+{
+    course c;
+    (void)arg;
+    open_course(&c);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(weft_stream_set_timeouts(c.near[i], 100 * WEFT_MS, 100 * WEFT_MS), 0);
+    weft_task *copier = start(copy_both, &c);
+    sender s = {.stream = c.far[0], .size = 200000};
+    weft_task *task = start(send_pattern, &s);
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(weft_sleep(70 * WEFT_MS), 0);
+        cr_assert_eq(weft_write(c.far[1], "x", 1), 1);
+    }
+    difficult *d = difficult_of(weft_stream_layer(c.near[1]));
+    cr_assert_eq(atomic_load(&d->given_up), 0);
+    expect(c.far[1], 0, s.size);
+    join(task);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(weft_close_write(c.far[i]), 0);
+    join(copier);
+    cr_assert_eq(c.result, 0);
+    cr_assert_eq(c.moved[0], 200000);
+    cr_assert_eq(c.moved[1], 10);
+    close_course(&c);
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy_layer, a_write_that_waits_while_the_other_way_moves_is_not_given_up)
+{
+    run_paused(workers, patient_copy_root);
+}

@@ -177,6 +177,167 @@ static void *every_kind(void *arg)
 
 WF_TEST_WORKERS(copy, all_arrives_between_every_two_kinds_then_the_end) { run(workers, every_kind, NULL); }
 
+/* What was sent together with a descriptor is a read of its own: a short one, with more behind it. */
+static void send_descriptor(int socket, char byte)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } beside = {.bytes = {0}};
+    struct iovec piece = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = beside.bytes, .msg_controllen = sizeof beside.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &socket, sizeof socket);
+    cr_assert_eq(sendmsg(socket, &message, MSG_NOSIGNAL), 1);
+}
+
+static void *short_reads(void *arg)
+{
+    course c;
+    char got[3];
+    (void)arg;
+    open_course(&c, UNIX, UNIX);
+    weft_task *copier = start(copy_on, &c);
+    await_idle(copier);
+    int socket = weft_stream_fd(c.far[0]);
+    send_descriptor(socket, 'a');
+    send_descriptor(socket, 'b');
+    cr_assert_eq(send(socket, "c", 1, MSG_NOSIGNAL), 1);
+    cr_assert_eq(weft_read_exact(c.far[1], got, 3), 3);
+    cr_assert_arr_eq(got, "abc", 3);
+    cr_assert_eq(weft_close_write(c.far[0]), 0);
+    join(copier);
+    cr_assert_eq(c.result, 3);
+    close_course(&c);
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy, a_short_read_of_a_unix_socket_is_not_the_last) { run(workers, short_reads, NULL); }
+
+/* ---- after some lines were read -------------------------------------------------------------------------------- */
+
+/* Two lines, and what a reader has read beyond them. */
+static weft_reader *read_two_lines(course *c, const char *rest)
+{
+    weft_reader *r;
+    char *line, text[256];
+    size_t length;
+    int n = snprintf(text, sizeof text, "one\ntwo\n%s", rest);
+    cr_assert_eq(weft_reader_create(&r, c->near[0], 0), 0);
+    cr_assert_eq(weft_write(c->far[0], text, (size_t)n), n);
+    cr_assert_eq(weft_reader_line(r, &line, &length), 1);
+    cr_assert_str_eq(line, "one");
+    cr_assert_eq(weft_reader_line(r, &line, NULL), 1);
+    cr_assert_str_eq(line, "two");
+    cr_assert_eq(weft_reader_buffered(r), strlen(rest));
+    return r;
+}
+
+static void expect_text(weft_stream *s, const char *text)
+{
+    char got[256];
+    cr_assert_eq(weft_read_exact(s, got, strlen(text)), (ssize_t)strlen(text));
+    cr_assert_arr_eq(got, text, strlen(text), "not %s", text);
+}
+
+/* First what it holds, then what comes: little, and more than a pipe takes at once. */
+static void copy_after_lines(kind left, kind right, size_t size)
+{
+    course c;
+    open_course(&c, left, right);
+    weft_reader *r = read_two_lines(&c, "rest");
+    weft_task *copier = start(copy_on, &c);
+    expect_text(c.far[1], "rest");
+    cr_assert_eq(weft_reader_buffered(r), 0);
+    bulk out = {.stream = c.far[0], .size = size, .key = 5, .then = CLOSES},
+         in = {.stream = c.far[1], .size = size, .key = 5};
+    weft_task *sender = start(send_bulk, &out), *receiver = start(receive_bulk, &in);
+    join(sender);
+    join(copier);
+    cr_assert_eq(c.result, (int64_t)size + 4, "kinds %d and %d", (int)left, (int)right);
+    weft_close(c.near[1]);
+    join(receiver);
+    c.far[0] = c.near[1] = NULL;
+    close_course(&c);
+}
+
+static void *after_lines(void *arg)
+{
+    (void)arg;
+    for (int left = 0; left < KINDS; left++)
+        for (int right = 0; right < KINDS; right++) {
+            copy_after_lines((kind)left, (kind)right, 0);
+            copy_after_lines((kind)left, (kind)right, wf_test_scale(MIB));
+        }
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy, what_a_reader_holds_goes_first) { run(workers, after_lines, NULL); }
+
+/* As many as asked for: within what it holds, and beyond. The rest is read as lines again. */
+static void *counted_after_lines(void *arg)
+{
+    (void)arg;
+    for (int k = 0; k < KINDS; k++) {
+        course c;
+        char *line;
+        open_course(&c, (kind)k, (kind)k);
+        weft_reader *r = read_two_lines(&c, "0123456789");
+        cr_assert_eq(weft_copy_n(c.near[1], c.near[0], 0), 0);
+        cr_assert_eq(weft_reader_buffered(r), 10);
+        cr_assert_eq(weft_copy_n(c.near[1], c.near[0], 4), 4);
+        cr_assert_eq(weft_reader_buffered(r), 6);
+        cr_assert_eq(weft_write(c.far[0], "abcdef\nlast", 11), 11);
+        cr_assert_eq(weft_copy_n(c.near[1], c.near[0], 9), 9);
+        expect_text(c.far[1], "0123456789abc");
+        cr_assert_eq(weft_reader_line(r, &line, NULL), 1);
+        cr_assert_str_eq(line, "def");
+        weft_close(c.far[0]);
+        c.far[0] = NULL;
+        cr_assert_eq(weft_copy_n(c.near[1], c.near[0], 100), 4);
+        expect_text(c.far[1], "last");
+        cr_assert_eq(weft_reader_line(r, &line, NULL), 0);
+        close_course(&c);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy, a_count_ends_within_what_a_reader_holds_and_beyond) { run(workers, counted_after_lines, NULL); }
+
+/* Readers on both sides, of which one holds something. */
+static void *both_after_lines(void *arg)
+{
+    (void)arg;
+    for (int k = 0; k < PIPE; k++) {
+        course c;
+        weft_reader *other;
+        open_course(&c, (kind)k, (kind)k);
+        weft_reader *r = read_two_lines(&c, "to the other side");
+        cr_assert_eq(weft_reader_create(&other, c.near[1], 0), 0);
+        weft_task *copier = start(copy_both, &c);
+        expect_text(c.far[1], "to the other side");
+        cr_assert_eq(weft_write(c.far[1], "and back", 8), 8);
+        expect_text(c.far[0], "and back");
+        cr_assert_eq(weft_close_write(c.far[0]), 0);
+        cr_assert_eq(weft_close_write(c.far[1]), 0);
+        join(copier);
+        cr_assert_eq(c.result, 0);
+        cr_assert_eq(c.moved[0], 17);
+        cr_assert_eq(c.moved[1], 8);
+        cr_assert_eq(weft_reader_buffered(r) + weft_reader_buffered(other), 0);
+        close_course(&c);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(copy, a_relay_takes_over_after_lines_were_read) { run(workers, both_after_lines, NULL); }
+
+/* ---- one way, in pieces ---------------------------------------------------------------------------------------- */
+
 static void *dribbles(void *arg)
 {
     (void)arg;

@@ -6,6 +6,7 @@
 #include <support/net_support.h>
 #include <support/test.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -306,6 +307,58 @@ static void *second_writer(void *arg)
 }
 
 WF_TEST_WORKERS(sendfile, a_second_writer_is_told_busy_while_it_waits) { run(workers, second_writer, NULL); }
+
+enum { FILE_THREADS = 32 };
+
+static void *read_one(void *file)
+{
+    char byte;
+    cr_assert_eq(weft_file_read(file, &byte, 1), 1);
+    return NULL;
+}
+
+/* Nor does anybody get in between while the file is waited for: here because no thread is free to read it. */
+static void *second_writer_meanwhile(void *arg)
+{
+    weft_stream *reader;
+    weft_file *fifo;
+    weft_task *readers[FILE_THREADS];
+    char path[] = "/tmp/weft_sendfile_XXXXXX", byte;
+    sender s = {.count = 60, .closes = true};
+    (void)arg;
+    if (weft_file_open(&s.file, "/proc/version", O_RDONLY, 0) < 0)
+        return NULL;
+    cr_assert_not_null(mkdtemp(path));
+    cr_assert_eq(rmdir(path), 0);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    cr_assert_eq(weft_file_open(&fifo, path, O_RDWR, 0), 0);
+    unlink(path);
+    for (int i = 0; i < FILE_THREADS; i++) {
+        readers[i] = start(read_one, fifo);
+        await_idle(readers[i]);
+    }
+    link_up(TCP, &s.stream, &reader);
+    weft_task *task = start(send_it, &s);
+    await_idle(task);
+    cr_assert_eq(weft_write(s.stream, "x", 1), WEFT_EBUSY);
+    for (int i = 0; i < FILE_THREADS; i++)
+        cr_assert_eq(write(weft_file_fd(fifo), "x", 1), 1);
+    for (int i = 0; i < FILE_THREADS; i++)
+        join(readers[i]);
+    join(task);
+    cr_assert_gt(s.result, 0);
+    cr_assert_eq(weft_read(reader, &byte, 1), 1);
+    cr_assert_eq(byte, 'L');
+    weft_close(reader);
+    weft_file_close(s.file);
+    weft_file_close(fifo);
+    return NULL;
+}
+
+WF_TEST_WORKERS(sendfile, a_second_writer_is_told_busy_while_the_file_is_read)
+{
+    run(workers, second_writer_meanwhile, NULL);
+}
 
 /* Slow, but never for as long as the timeout. */
 static void *slow_reader(void *arg)

@@ -1076,6 +1076,62 @@ static void *selected(void *arg)
 
 WF_TEST_WORKERS(udp, a_select_waits_for_a_datagram_and_takes_none) { run(workers, selected, NULL); }
 
+/* Who waits for room is woken, whichever direction waited first, and again. */
+static void *room(void *arg)
+{
+    (void)arg;
+    for (int reader_first = 0; reader_first < 2; reader_first++) {
+        weft_udp *ends[2];
+        narrow_pair(ends);
+        user r = {.udp = ends[0]}, w = {.udp = ends[0], .text = "x"};
+        weft_task *reader = reader_first ? start_idle(wait_recv, &r) : NULL;
+        for (int i = 0; i < 3; i++) {
+            int held = fill(ends[0]);
+            weft_task *sender = start_idle(wait_send, &w);
+            if (!reader)
+                reader = start_idle(wait_recv, &r);
+            discard(ends[1], held);
+            expect(ends[1], "x");
+            join(sender);
+            cr_assert_eq(w.result, 1);
+        }
+        cr_assert_eq(weft_udp_send(ends[1], "end", 3, NULL), 3);
+        join(reader);
+        cr_assert_eq(r.result, 3);
+        weft_udp_close(ends[0]);
+        weft_udp_close(ends[1]);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(udp, who_waits_for_room_is_woken_whoever_waited_before) { run(workers, room, NULL); }
+
+/* Both directions wait for the first time, at once. */
+static void *first_waits(void *arg)
+{
+    (void)arg;
+    for (size_t i = 0; i < wf_test_scale(300); i++) {
+        weft_udp *ends[2];
+        narrow_pair(ends);
+        int held = fill(ends[0]);
+        user r = {.udp = ends[0]}, w = {.udp = ends[0], .text = "x"};
+        weft_task *reader = start(wait_recv, &r), *sender = start(wait_send, &w);
+        if (i % 2)
+            await_idle(sender);
+        discard(ends[1], held);
+        expect(ends[1], "x");
+        cr_assert_eq(weft_udp_send(ends[1], "y", 1, NULL), 1);
+        join(sender);
+        join(reader);
+        cr_assert(r.result == 1 && w.result == 1);
+        weft_udp_close(ends[0]);
+        weft_udp_close(ends[1]);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(udp, both_directions_may_wait_for_the_first_time_at_once) { run(workers, first_waits, NULL); }
+
 static void *adopted(void *arg)
 {
     weft_udp *u;
@@ -1106,6 +1162,47 @@ static void *adopted(void *arg)
 }
 
 WF_TEST_WORKERS(udp, datagram_sockets_are_adopted_and_others_are_not) { run(workers, adopted, NULL); }
+
+/* Whoever sends to a Unix socket may send descriptors along. */
+static void send_descriptor(int socket)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } beside = {.bytes = {0}};
+    struct iovec piece = {"x", 1};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = beside.bytes, .msg_controllen = sizeof beside.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &socket, sizeof socket);
+    cr_assert_eq(sendmsg(socket, &message, MSG_NOSIGNAL), 1);
+}
+
+static void *given_descriptors(void *arg)
+{
+    char c[2];
+    weft_datagram list[2] = {{.data = &c[0], .size = 1}, {.data = &c[1], .size = 1}};
+    weft_udp *u;
+    int fds[2];
+    (void)arg;
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 0);
+    cr_assert_eq(weft_udp_from_fd(&u, fds[0]), 0);
+    unsigned before = open_fds();
+    send_descriptor(fds[1]);
+    send_descriptor(fds[1]);
+    cr_assert_eq(weft_udp_recv_batch(u, list, 2), 2);
+    send_descriptor(fds[1]);
+    cr_assert_eq(weft_udp_recv(u, c, 1, NULL), 1);
+    cr_assert_eq(open_fds(), before);
+    weft_udp_close(u);
+    close(fds[1]);
+    return NULL;
+}
+
+WF_TEST_WORKERS(udp, descriptors_that_a_peer_sends_along_are_not_taken) { run(workers, given_descriptors, NULL); }
 
 static void *without_descriptors(void *arg)
 {
