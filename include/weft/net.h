@@ -194,7 +194,7 @@ typedef struct weft_serve_options {
     int64_t handshake_timeout; /* 0: the context's */
     weft_future *(*future)(weft_stream *peer,
                            void *arg); /* a stackless handler instead of @handler, which is then NULL. NULL: the peer is hung up on */
-    unsigned shards; /* nonzero: each worker accepts on a socket of its own on the same address. The listener has reuse_port */
+    unsigned shards; /* nonzero: each worker accepts on a socket of its own on the same address, and serves what it accepted itself. The listener has reuse_port */
     weft_serve_counters *counters; /* kept up to date; or NULL */
 } weft_serve_options;
 
