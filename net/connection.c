@@ -16,13 +16,19 @@ typedef struct connection {
     weft_stream *stream;
 } connection;
 
+static void count_handler(wf_server *sv, uint64_t n)
+{
+    wf_tally(&sv->counters->active, n);
+    wf_tally(&sv->handlers, n);
+}
+
 static void hang_up(void *arg)
 {
     connection *c = arg;
     wf_server *sv = c->server;
     weft_close(c->stream);
     free(c);
-    wf_tally(&sv->counters->active, (uint64_t)-1);
+    count_handler(sv, (uint64_t)-1);
     if (sv->options.slots)
         weft_semaphore_release(sv->options.slots, 1);
 }
@@ -119,11 +125,11 @@ static int start(wf_server *sv, weft_stream *s, const weft_addr *peer)
     if (!c)
         return WEFT_ENOMEM;
     *c = (connection){.future.ops = &stackless, .server = sv, .stream = s};
-    wf_tally(&sv->counters->active, 1); /* before it can end */
+    count_handler(sv, 1); /* before it can end */
     int err = spawn(c, peer);
     if (err == 0)
         return 0;
-    wf_tally(&sv->counters->active, (uint64_t)-1);
+    count_handler(sv, (uint64_t)-1);
     free(c);
     return err;
 }

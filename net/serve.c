@@ -158,6 +158,8 @@ static int accept_all(wf_server *sv, weft_listener *l)
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
+static uint64_t read_counter(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
+
 /* Shielded from what interrupted the caller: no handler may outlive the call. */
 static void drain(wf_server *sv)
 {
@@ -170,7 +172,7 @@ static void drain(wf_server *sv)
         weft_scope_leave(&patience);
         weft_shield_leave();
     }
-    wf_tally(&sv->counters->aborted, weft_group_running(sv->connections));
+    wf_tally(&sv->counters->aborted, read_counter(&sv->handlers)); /* the group's children end a moment after their handlers */
     weft_group_close(sv->connections);
 }
 
@@ -206,8 +208,6 @@ int weft_serve_sized(weft_listener *l, weft_handler handler, void *arg, const we
     wf_source_unref(&l->source);
     return err;
 }
-
-static uint64_t read_counter(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
 
 void weft_serve_counters_get(const weft_serve_counters *c, weft_serve_counters *out)
 {

@@ -19,6 +19,7 @@ typedef struct wf_server {
     weft_group *connections;
     weft_serve_counters *counters; /* the user's, or own */
     weft_serve_counters own;
+    uint64_t handlers; /* of this server that have not ended; counters may be shared */
 } wf_server;
 
 typedef struct wf_acceptor {
