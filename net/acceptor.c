@@ -34,11 +34,11 @@ static int await_room_or_close(room_op *op)
     return err;
 }
 
-/* Other acceptors may take the room that was seen: then the spawn waits. */
+/* With one acceptor the room that was seen stays. */
 static int await_room(wf_acceptor *a)
 {
     size_t limit = a->server->options.max_connections;
-    if (limit == 0 || weft_group_running(a->server->connections) < limit)
+    if (limit == 0 || a->server->by_places || weft_group_running(a->server->connections) < limit)
         return 0;
     room_op op = {.group = {.group = a->server->connections, .want = WF_GROUP_ROOM_SEEN}, .listener = a->listener};
     int err = await_room_or_close(&op);
@@ -46,15 +46,38 @@ static int await_room(wf_acceptor *a)
     return err;
 }
 
-static int await_slot(wf_acceptor *a)
+/* NULL: there is none to be had. */
+static int await_permit(wf_acceptor *a, weft_semaphore *of)
 {
-    weft_semaphore *slots = a->server->options.slots;
-    if (!slots || weft_semaphore_try_acquire(slots, 1) == 0)
+    if (!of || weft_semaphore_try_acquire(of, 1) == 0)
         return 0;
-    room_op op = {.slots = slots, .listener = a->listener};
+    room_op op = {.slots = of, .listener = a->listener};
     int err = await_room_or_close(&op);
     weft_op_drop(&op.slot); /* idle if it was granted */
     return err;
+}
+
+static weft_semaphore *places_of(wf_server *sv) { return sv->by_places ? &sv->places : NULL; }
+
+static int await_permits(wf_acceptor *a)
+{
+    weft_semaphore *places = places_of(a->server);
+    int err = await_permit(a, places);
+    if (err == 0 && (err = await_permit(a, a->server->options.slots)) < 0 && places)
+        weft_semaphore_release(places, 1);
+    return err;
+}
+
+bool wf_server_try_permits(wf_server *sv)
+{
+    weft_semaphore *places = places_of(sv), *slots = sv->options.slots;
+    if (places && weft_semaphore_try_acquire(places, 1) < 0)
+        return false;
+    if (!slots || weft_semaphore_try_acquire(slots, 1) == 0)
+        return true;
+    if (places)
+        weft_semaphore_release(places, 1);
+    return false;
 }
 
 /* ---- accepting ------------------------------------------------------------------------------------------------- */
@@ -87,16 +110,15 @@ static int await_connection(wf_acceptor *a, weft_addr *peer)
     return (int)wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
 }
 
-/* A permit is taken only for a connection that is there: an idle server holds none. */
-static int await_connection_and_slot(wf_acceptor *a, weft_addr *peer)
+static int await_connection_and_permits(wf_acceptor *a, weft_addr *peer)
 {
     wf_source_op op = {.source = &a->listener->source, .direction = WF_READ, .attempt = attempt_look};
     int err = (int)wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
-    if (err < 0 || (err = await_slot(a)) < 0)
+    if (err < 0 || (err = await_permits(a)) < 0)
         return err;
     int fd = wf_accept_now(a->listener, peer);
     if (fd < 0)
-        weft_semaphore_release(a->server->options.slots, 1);
+        wf_server_give_back(a->server);
     return fd;
 }
 
@@ -107,7 +129,7 @@ static int accept_one(wf_acceptor *a)
     int err = await_room(a);
     if (err < 0)
         return err;
-    int fd = a->server->options.slots ? await_connection_and_slot(a, &peer) : await_connection(a, &peer);
+    int fd = wf_server_has_permits(a->server) ? await_connection_and_permits(a, &peer) : await_connection(a, &peer);
     if (fd < 0)
         return fd == WEFT_EAGAIN ? 0 : fd;
     return wf_connection_start(a->server, a->listener->source.sources, fd, &peer);

@@ -29,8 +29,7 @@ static void hang_up(void *arg)
     weft_close(c->stream);
     free(c);
     count_handler(sv, (uint64_t)-1);
-    if (sv->options.slots)
-        weft_semaphore_release(sv->options.slots, 1);
+    wf_server_give_back(sv);
 }
 
 /* ---- as a strand ----------------------------------------------------------------------------------------------- */
@@ -145,7 +144,6 @@ int wf_connection_start(wf_server *sv, wf_sources *all, int fd, const weft_addr 
         return 0;
     wf_tally(&sv->counters->refused, 1);
     weft_close(s);
-    if (sv->options.slots)
-        weft_semaphore_release(sv->options.slots, 1);
+    wf_server_give_back(sv);
     return err;
 }

@@ -225,10 +225,12 @@ static int name_of(weft_stream *s, wf_name_call call, weft_addr *out)
 {
     if (!s || !out)
         return WEFT_EINVAL;
-    int fd = wf_load_rlx(&s->source.fd);
-    if (wf_source_closing(&s->source))
-        return WEFT_ECLOSED;
-    return fd >= 0 ? wf_socket_name(fd, call, out) : WEFT_ENOTSOCK;
+    int err, fd = wf_source_visit(&s->source, &err);
+    if (err < 0)
+        return err;
+    err = fd >= 0 ? wf_socket_name(fd, call, out) : WEFT_ENOTSOCK;
+    wf_source_leave(&s->source);
+    return err;
 }
 
 int weft_stream_peer(weft_stream *s, weft_addr *out) { return name_of(s, getpeername, out); }

@@ -70,9 +70,12 @@ int weft_listener_addr(weft_listener *l, weft_addr *out)
 {
     if (!l || !out)
         return WEFT_EINVAL;
-    if (wf_source_closing(&l->source))
-        return WEFT_ECLOSED;
-    return wf_socket_name(wf_load_rlx(&l->source.fd), getsockname, out);
+    int err, fd = wf_source_visit(&l->source, &err);
+    if (err < 0)
+        return err;
+    err = wf_socket_name(fd, getsockname, out);
+    wf_source_leave(&l->source);
+    return err;
 }
 
 void weft_listener_close(weft_listener *l)

@@ -78,11 +78,10 @@ WF_NOINLINE static int bind_beside(int fd, int original, const weft_addr *addres
 }
 
 /* Another socket on the same address. */
-static int open_beside(weft_listener **out, weft_listener *l)
+static int open_beside_fd(weft_listener **out, weft_listener *l, int original)
 {
     weft_addr address;
-    int original = wf_load_rlx(&l->source.fd), shared = 0;
-    int err = weft_listener_addr(l, &address);
+    int err = wf_socket_name(original, getsockname, &address), shared = 0;
     if (err == 0)
         err = get_option(original, SOL_SOCKET, SO_REUSEPORT, &shared);
     if (err < 0 || !shared)
@@ -96,6 +95,16 @@ static int open_beside(weft_listener **out, weft_listener *l)
         return 0;
     close(fd);
     return err < 0 ? err : WEFT_ENOMEM;
+}
+
+static int open_beside(weft_listener **out, weft_listener *l)
+{
+    int err, original = wf_source_visit(&l->source, &err);
+    if (err < 0)
+        return err;
+    err = open_beside_fd(out, l, original);
+    wf_source_leave(&l->source);
+    return err;
 }
 
 static void *accept_shard(void *arg)
@@ -180,7 +189,7 @@ static void drain(wf_server *sv)
 
 static int serve(wf_server *sv, weft_listener *l)
 {
-    weft_group_options group = {.limit = sv->options.max_connections, .discard = 1};
+    weft_group_options group = {.limit = sv->by_places ? 0 : sv->options.max_connections, .discard = 1};
     int err = weft_group_create_with(&sv->connections, &group);
     if (err < 0)
         return err;
@@ -203,6 +212,8 @@ int weft_serve_sized(weft_listener *l, weft_handler handler, void *arg, const we
         return err;
     if (!wf_source_ref(&l->source)) /* it may be closed while nobody waits in it */
         return WEFT_EBUSY;
+    sv.by_places = sv.options.shards && sv.options.max_connections > 0;
+    weft_semaphore_init(&sv.places, sv.options.max_connections);
     sv.counters = sv.options.counters ? sv.options.counters : &sv.own;
     err = serve(&sv, l);
     wf_source_unref(&l->source);

@@ -17,6 +17,8 @@ typedef struct wf_server {
     void *arg;
     weft_serve_options options;
     weft_group *connections;
+    weft_semaphore places; /* with shards: max_connections permits, because several acceptors would see the same room */
+    bool by_places;
     weft_serve_counters *counters; /* the user's, or own */
     weft_serve_counters own;
     uint64_t handlers; /* of this server that have not ended; counters may be shared */
@@ -30,9 +32,20 @@ typedef struct wf_acceptor {
 
 static inline void wf_tally(uint64_t *counter, uint64_t n) { __atomic_fetch_add(counter, n, __ATOMIC_RELAXED); }
 
+/* What a connection needs, besides its own, to be accepted: a permit of each. Taken only for one that is there, so that idle acceptors hold none. */
+static inline bool wf_server_has_permits(const wf_server *sv) { return sv->by_places || sv->options.slots; }
+
+static inline void wf_server_give_back(wf_server *sv)
+{
+    if (sv->by_places)
+        weft_semaphore_release(&sv->places, 1);
+    if (sv->options.slots)
+        weft_semaphore_release(sv->options.slots, 1);
+}
+
 /* ---- connection.c ---- */
 
-/* Serve the connection @fd in a task of its own. 0; or a negative code, and it is closed. A permit of options.slots is given back with it. */
+/* Serve the connection @fd in a task of its own. 0; or a negative code, and it is closed. Its permits are given back with it. */
 int wf_connection_start(wf_server *sv, wf_sources *all, int fd, const weft_addr *peer);
 
 /* ---- shortage.c ---- */
@@ -44,6 +57,9 @@ void wf_shortage_end(wf_acceptor *a);
 int wf_shortage_ride_out(wf_acceptor *a, int err);
 
 /* ---- acceptor.c ---- */
+
+/* Take the permits if they are to be had at once. */
+bool wf_server_try_permits(wf_server *sv);
 
 /* accept() without waiting: a descriptor and its peer, or a negative code. */
 int wf_accept_now(weft_listener *l, weft_addr *peer);

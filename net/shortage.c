@@ -76,12 +76,12 @@ int wf_shortage_ride_out(wf_acceptor *a, int err)
         return 0;
     if (!out_of_something(err))
         return err;
-    bool slot = !a->server->options.slots || weft_semaphore_try_acquire(a->server->options.slots, 1) == 0;
-    int fd = slot ? accept_on_spare(a, &peer) : -1;
+    bool permitted = wf_server_try_permits(a->server);
+    int fd = permitted ? accept_on_spare(a, &peer) : -1;
     if (fd >= 0 && wf_connection_start(a->server, a->listener->source.sources, fd, &peer) == 0)
         return 0;
-    if (fd < 0 && slot && a->server->options.slots)
-        weft_semaphore_release(a->server->options.slots, 1);
+    if (fd < 0 && permitted)
+        wf_server_give_back(a->server);
     wf_tally(&a->server->counters->pauses, 1);
     return weft_sleep(PAUSE);
 }

@@ -140,14 +140,15 @@ int weft_tcp_configure_sized(weft_stream *s, const weft_tcp_options *options, si
     if (!s)
         return WEFT_EINVAL;
     weft_tcp_options o = wf_tcp_options(options, size);
-    int fd = wf_load_rlx(&s->source.fd);
-    if (wf_source_closing(&s->source))
-        return WEFT_ECLOSED;
+    int err, fd = wf_source_visit(&s->source, &err);
+    if (err < 0)
+        return err;
     if (!makes_sense(&o))
-        return WEFT_EINVAL;
-    if (!wf_socket_is_internet(fd))
-        return WEFT_ENOTSUP;
-    return apply(fd, &o, false);
+        err = WEFT_EINVAL;
+    else
+        err = wf_socket_is_internet(fd) ? apply(fd, &o, false) : WEFT_ENOTSUP;
+    wf_source_leave(&s->source);
+    return err;
 }
 
 /* ---- listening ------------------------------------------------------------------------------------------------- */

@@ -18,10 +18,13 @@ static inline ssize_t wf_source_op_finish(wf_source_op *op, bool drained, ssize_
     return result;
 }
 
-/* One attempt, or as many as it takes for all of it. EAGAIN means not ready; then what is done already stays in op->done. */
-WF_INLINE ssize_t wf_source_op_attempt(wf_source_op *op, wf_attempt *attempt, bool *drained)
+/* Of one poll: then others have their turn, however fast the peer is. */
+enum { WF_MOST_ATTEMPTS = 32 };
+
+/* One attempt, or as many as it takes for all of it. EAGAIN means not ready, or (*@tired) enough for now; then what is done already stays in op->done. */
+WF_INLINE ssize_t wf_source_op_attempt(wf_source_op *op, wf_attempt *attempt, bool *drained, bool *tired)
 {
-    for (;;) {
+    for (int left = WF_MOST_ATTEMPTS;;) {
         *drained = false;
         ssize_t n = attempt(op, drained);
         if (wf_unlikely(n == -EINTR))
@@ -31,6 +34,9 @@ WF_INLINE ssize_t wf_source_op_attempt(wf_source_op *op, wf_attempt *attempt, bo
         wf_stream_moved(op, (size_t)n);
         if (op->done == op->size)
             return (ssize_t)op->done;
+        *tired = --left == 0;
+        if (wf_unlikely(*tired))
+            return WEFT_EAGAIN;
     }
 }
 
@@ -57,12 +63,16 @@ WF_INLINE ssize_t wf_source_op_poll_with(wf_source_op *op, weft_context *cx, boo
         if (wf_unlikely(op->word & WF_SRC_CLOSING))
             return wf_source_op_finish(op, false, WEFT_ECLOSED);
         if (op->always || wf_source_op_ready(op)) {
-            bool drained;
-            ssize_t n = wf_source_op_attempt(op, attempt, &drained);
+            bool drained, tired = false;
+            ssize_t n = wf_source_op_attempt(op, attempt, &drained, &tired);
             if (wf_unlikely(n <= 0) && wf_source_closing(op->source))
                 n = WEFT_ECLOSED; /* what a socket says that was shut meanwhile */
             if (n != WEFT_EAGAIN)
                 return wf_source_op_finish(op, drained, n);
+            if (wf_unlikely(tired)) {
+                weft_waker_wake_by_ref(weft_context_waker(cx));
+                return hold ? WEFT_PENDING : wf_source_op_finish(op, false, WEFT_PENDING);
+            }
         }
         int waited = wf_source_op_wait(op, cx);
         if (waited == WEFT_PENDING && hold)

@@ -357,18 +357,18 @@ ssize_t weft_poll_udp_recv(weft_context *cx, weft_udp *u, void *buf, size_t size
 
 /* ---- what it is ------------------------------------------------------------------------------------------------ */
 
-int weft_udp_fd(weft_udp *u)
-{
-    int fd = u ? wf_udp_descriptor(u) : -1;
-    return fd < 0 ? -1 : fd;
-}
+int weft_udp_fd(weft_udp *u) { return !u || wf_source_closing(&u->source) ? -1 : wf_load_rlx(&u->source.fd); }
 
 static int name_of(weft_udp *u, wf_name_call call, weft_addr *out)
 {
     if (!u || !out)
         return WEFT_EINVAL;
-    int fd = wf_udp_descriptor(u);
-    return fd < 0 ? fd : wf_socket_name(fd, call, out);
+    int err, fd = wf_source_visit(&u->source, &err);
+    if (err < 0)
+        return err;
+    err = wf_socket_name(fd, call, out);
+    wf_source_leave(&u->source);
+    return err;
 }
 
 int weft_udp_local(weft_udp *u, weft_addr *out) { return name_of(u, getsockname, out); }

@@ -32,12 +32,6 @@ _Static_assert(sizeof(wf_udp_extra) <= sizeof(((wf_source *)0)->user), "it lies 
 
 static inline wf_udp_extra *wf_udp_extra_of(weft_udp *u) { return (wf_udp_extra *)(void *)u->source.user; }
 
-/* The descriptor, or WEFT_ECLOSED. */
-static inline int wf_udp_descriptor(weft_udp *u)
-{
-    return wf_source_closing(&u->source) ? WEFT_ECLOSED : wf_load_rlx(&u->source.fd);
-}
-
 /* ---- one sending: the turn, then an operation on the source --------------------------------------------------- */
 
 typedef struct wf_udp_send {

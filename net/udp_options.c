@@ -25,14 +25,26 @@ int wf_udp_set_ttl(int fd, int family, unsigned hops)
 
 int weft_udp_set_ttl(weft_udp *u, unsigned ttl)
 {
-    int fd = u ? wf_udp_descriptor(u) : WEFT_EINVAL;
-    return fd < 0 ? fd : wf_udp_set_ttl(fd, wf_udp_extra_of(u)->family, ttl);
+    if (!u || ttl > MOST_HOPS)
+        return WEFT_EINVAL;
+    int err, fd = wf_source_visit(&u->source, &err);
+    if (err < 0)
+        return err;
+    err = wf_udp_set_ttl(fd, wf_udp_extra_of(u)->family, ttl);
+    wf_source_leave(&u->source);
+    return err;
 }
 
 int weft_udp_set_broadcast(weft_udp *u, unsigned on)
 {
-    int fd = u ? wf_udp_descriptor(u) : WEFT_EINVAL;
-    return fd < 0 ? fd : wf_set_option(fd, SOL_SOCKET, SO_BROADCAST, on != 0);
+    if (!u)
+        return WEFT_EINVAL;
+    int err, fd = wf_source_visit(&u->source, &err);
+    if (err < 0)
+        return err;
+    err = wf_set_option(fd, SOL_SOCKET, SO_BROADCAST, on != 0);
+    wf_source_leave(&u->source);
+    return err;
 }
 
 /* ---- multicast ------------------------------------------------------------------------------------------------- */
@@ -67,13 +79,8 @@ static int member_v6(int fd, bool join, const weft_addr *group, unsigned interfa
     return set_bytes(fd, IPPROTO_IPV6, join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP, &request, sizeof request);
 }
 
-static int member(weft_udp *u, bool join, const weft_addr *group, const char *name)
+static int member_of(int fd, bool join, const weft_addr *group, unsigned interface)
 {
-    unsigned interface;
-    int fd = u && group ? wf_udp_descriptor(u) : WEFT_EINVAL;
-    int err = fd < 0 ? fd : find_interface(name, &interface);
-    if (err < 0)
-        return err;
     switch (weft_addr_sockaddr(group, NULL)->sa_family) {
     case AF_INET:
         return member_v4(fd, join, group, interface);
@@ -82,6 +89,19 @@ static int member(weft_udp *u, bool join, const weft_addr *group, const char *na
     default:
         return WEFT_EINVAL;
     }
+}
+
+static int member(weft_udp *u, bool join, const weft_addr *group, const char *name)
+{
+    unsigned interface;
+    int err, fd;
+    if (!u || !group)
+        return WEFT_EINVAL;
+    if ((err = find_interface(name, &interface)) < 0 || (fd = wf_source_visit(&u->source, &err), err < 0))
+        return err;
+    err = member_of(fd, join, group, interface);
+    wf_source_leave(&u->source);
+    return err;
 }
 
 int weft_udp_join(weft_udp *u, const weft_addr *group, const char *interface)
@@ -108,20 +128,26 @@ static int set_v4(int fd, int name, int value)
     return set_bytes(fd, IPPROTO_IP, name, &byte, sizeof byte);
 }
 
-int weft_udp_set_multicast(weft_udp *u, int ttl, int loop, const char *interface)
+static int set_multicast(int fd, bool v6, int ttl, int loop, unsigned interface)
 {
-    unsigned index;
-    int fd = u && ttl <= MOST_HOPS ? wf_udp_descriptor(u) : WEFT_EINVAL;
-    int err = fd < 0 ? fd : find_interface(interface, &index);
-    if (err < 0)
-        return err;
-    bool v6 = wf_udp_extra_of(u)->family == AF_INET6;
+    int err = 0;
     if (ttl >= 0)
         err = v6 ? wf_set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, ttl) : set_v4(fd, IP_MULTICAST_TTL, ttl);
     if (err == 0 && loop >= 0)
         err = v6 ? wf_set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, loop != 0)
                  : set_v4(fd, IP_MULTICAST_LOOP, loop != 0);
-    if (err == 0 && interface)
-        err = leave_by(fd, v6, index);
+    return err == 0 && interface ? leave_by(fd, v6, interface) : err;
+}
+
+int weft_udp_set_multicast(weft_udp *u, int ttl, int loop, const char *interface)
+{
+    unsigned index;
+    int err, fd;
+    if (!u || ttl > MOST_HOPS)
+        return WEFT_EINVAL;
+    if ((err = find_interface(interface, &index)) < 0 || (fd = wf_source_visit(&u->source, &err), err < 0))
+        return err;
+    err = set_multicast(fd, wf_udp_extra_of(u)->family == AF_INET6, ttl, loop, index);
+    wf_source_leave(&u->source);
     return err;
 }

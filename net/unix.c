@@ -301,16 +301,21 @@ WF_NOINLINE static int credentials_of(int fd, weft_credentials *out)
     return 0;
 }
 
-int weft_stream_peer_credentials(weft_stream *s, weft_credentials *out)
+static bool is_unix(int fd)
 {
     weft_addr local;
+    return wf_socket_name(fd, getsockname, &local) == 0 && weft_addr_sockaddr(&local, NULL)->sa_family == AF_UNIX;
+}
+
+int weft_stream_peer_credentials(weft_stream *s, weft_credentials *out)
+{
     if (!s || !out)
         return WEFT_EINVAL;
     *out = (weft_credentials){.pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
-    int fd = wf_load_rlx(&s->source.fd);
-    if (wf_source_closing(&s->source))
-        return WEFT_ECLOSED;
-    if (wf_socket_name(fd, getsockname, &local) < 0 || weft_addr_sockaddr(&local, NULL)->sa_family != AF_UNIX)
-        return WEFT_EINVAL;
-    return credentials_of(fd, out);
+    int err, fd = wf_source_visit(&s->source, &err);
+    if (err < 0)
+        return err;
+    err = is_unix(fd) ? credentials_of(fd, out) : WEFT_EINVAL;
+    wf_source_leave(&s->source);
+    return err;
 }

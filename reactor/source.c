@@ -143,6 +143,13 @@ bool wf_source_ref(wf_source *s)
     return true;
 }
 
+void wf_source_leave(wf_source *s)
+{
+    unsigned verdict = wf_src_leave(&s->word);
+    if (wf_unlikely(verdict))
+        wf_source_settle(s, verdict);
+}
+
 void wf_source_unref(wf_source *s) { wf_source_settle(s, wf_src_close_end(&s->word, false, 1)); }
 
 unsigned wf_sources_destroy(wf_sources *all)

@@ -109,6 +109,16 @@ int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_react
 /* Forget the waker of a wait that is given up. */
 void wf_source_forget(wf_source *s, wf_direction d);
 
+/* The descriptor (-1 for those that have none), kept open until wf_source_leave(), whoever closes meanwhile; *@err: 0, or WEFT_ECLOSED, and it is not. For
+ * calls that wait for nothing, beside whoever operates. */
+static inline int wf_source_visit(wf_source *s, int *err)
+{
+    *err = wf_src_visit(&s->word);
+    return *err == 0 ? wf_load_rlx(&s->fd) : -1;
+}
+
+void wf_source_leave(wf_source *s);
+
 /* True, or false: there are as many as can be counted. */
 bool wf_source_ref(wf_source *s);
 

@@ -12,12 +12,15 @@
  *   CLOSING      closed or aborted: no new operation starts
  *   CLOSED       somebody has taken it upon himself to deregister and close the descriptor: exactly one does
  *   FINAL        … and is still at it
+ *   VISITS       calls that need the descriptor for a moment, whoever operates; it must stay open meanwhile
  *   SHUT         the first to close is shutting the socket down and waking both sides: the descriptor must stay open meanwhile
  *
  *   event \ state     open                   CLOSING                     CLOSED
  *   claim             BUSY, or EBUSY         ECLOSED                     ECLOSED
  *   release           BUSY off               BUSY off; the last one: CLOSED, finalize
  *   deliver           RDY on, tick + 1       the same                    the same (harmless)
+ *   visit             VISITS + 1             ECLOSED                     ECLOSED
+ *   leave             VISITS - 1             VISITS - 1; the last one: CLOSED, finalize
  *   close begins      CLOSING, SHUT          nothing                     nothing
  *   close ends        -                      SHUT off, ref - 1 (an abort: - 0); nobody operating: CLOSED, finalize
  *   finalized         -                      -                           FINAL off
@@ -37,6 +40,8 @@
 #define WF_SRC_CLOSED UINT64_C(0x80)
 #define WF_SRC_FINAL UINT64_C(0x100)
 #define WF_SRC_SHUT UINT64_C(0x200)
+#define WF_SRC_VISIT UINT64_C(0x400)
+#define WF_SRC_VISITS UINT64_C(0xfc00)
 #define WF_SRC_BUSY (WF_SRC_RBUSY | WF_SRC_WBUSY)
 #define WF_SRC_REF (UINT64_C(1) << 16)
 #define WF_SRC_REFS (UINT64_C(0xffff) << 16)
@@ -69,11 +74,11 @@ static inline uint64_t wf_src_settle(uint64_t word, unsigned *verdict)
     *verdict = 0;
     if (wf_likely(!(word & (WF_SRC_CLOSING | WF_SRC_CLOSED))))
         return word;
-    if ((word & (WF_SRC_CLOSING | WF_SRC_CLOSED | WF_SRC_BUSY | WF_SRC_SHUT)) == WF_SRC_CLOSING) {
+    if ((word & (WF_SRC_CLOSING | WF_SRC_CLOSED | WF_SRC_BUSY | WF_SRC_VISITS | WF_SRC_SHUT)) == WF_SRC_CLOSING) {
         *verdict = WF_SRC_FINALIZE;
         return word | WF_SRC_CLOSED | WF_SRC_FINAL;
     }
-    if ((word & WF_SRC_CLOSED) && !(word & (WF_SRC_REFS | WF_SRC_BUSY | WF_SRC_FINAL)))
+    if ((word & WF_SRC_CLOSED) && !(word & (WF_SRC_REFS | WF_SRC_BUSY | WF_SRC_VISITS | WF_SRC_FINAL)))
         *verdict = WF_SRC_FREE;
     return word;
 }
@@ -100,6 +105,29 @@ static inline unsigned wf_src_release(wf_a64 *s, wf_direction d, bool drained, u
             next &= ~wf_src_ready_bit(d);
         next = wf_src_settle(next, &verdict);
     } while (!wf_cas_acqrel(s, &old, next)); /* [SRC-CLAIM] release */
+    return verdict;
+}
+
+/* Keep the descriptor open for a moment: 0, WEFT_ECLOSED, or WEFT_EBUSY (more at once than can be counted). */
+static inline int wf_src_visit(wf_a64 *s)
+{
+    uint64_t old = wf_load_rlx(s);
+    do {
+        if (old & WF_SRC_CLOSING)
+            return WEFT_ECLOSED;
+        if ((old & WF_SRC_VISITS) == WF_SRC_VISITS)
+            return WEFT_EBUSY;
+    } while (!wf_cas_acqrel(s, &old, old + WF_SRC_VISIT));
+    return 0;
+}
+
+static inline unsigned wf_src_leave(wf_a64 *s)
+{
+    uint64_t old = wf_load_rlx(s), next;
+    unsigned verdict;
+    do
+        next = wf_src_settle(old - WF_SRC_VISIT, &verdict);
+    while (!wf_cas_acqrel(s, &old, next));
     return verdict;
 }
 

@@ -78,3 +78,56 @@ WF_TEST_WORKERS(fairness, more_ready_connections_than_the_run_queue_holds_all_ge
     }
     cr_assert_geq(least * 4, TURNS, "one had %u turns while %d were fair", least, TURNS);
 }
+
+/* ---- one that never has to wait ---------------------------------------------------------------------------------- */
+
+/* Takes what it is given at once, a byte at a time. */
+static ssize_t devour(weft_layer *self, const void *buf, size_t size)
+{
+    (void)self, (void)buf;
+    return size > 0;
+}
+
+static ssize_t nothing(weft_layer *self, void *buf, size_t size)
+{
+    (void)self, (void)buf, (void)size;
+    return WEFT_EAGAIN;
+}
+
+static void keep(weft_layer *self) { (void)self; }
+
+static void *note_turn(void *count)
+{
+    for (;;) {
+        ++*(int *)count;
+        if (weft_yield() < 0)
+            return NULL;
+    }
+}
+
+static void *write_for_long(void *arg)
+{
+    static const weft_layer_ops ops = {.read = nothing, .write = devour, .drop = keep};
+    static const char text[10000];
+    weft_layer layer = {.ops = &ops};
+    weft_stream *a, *b;
+    weft_task *other;
+    int count = 0;
+    (void)arg;
+    cr_assert_eq(weft_stream_pair(&a, &b), 0);
+    cr_assert_eq(weft_stream_push_layer(a, &layer), 0);
+    cr_assert_eq(weft_spawn(&other, note_turn, &count), 0);
+    cr_assert_eq(weft_write(a, text, sizeof text), sizeof text);
+    cr_assert_geq(count, 100, "the other had %d turns in 10,000 steps", count);
+    weft_task_close(other);
+    weft_close(a);
+    weft_close(b);
+    return NULL;
+}
+
+/* What broke: one poll went on for as long as something moved. */
+Test(fairness, a_long_write_that_never_waits_lets_others_have_their_turns)
+{
+    weft_options options = {.workers = 1};
+    cr_assert_eq(weft_run_with(&options, write_for_long, NULL, NULL), 0);
+}

@@ -1045,6 +1045,37 @@ WF_TEST_WORKERS(serve, with_shards_connections_stay_where_they_came)
     stop(&sv);
 }
 
+/* All places are taken, others wait; the handlers leave only when they are told to. What broke: an acceptor that had seen room waited for its
+ * place where it did not hear of the close. */
+WF_TEST_WORKERS(serve, with_shards_a_listener_closed_at_max_connections_ends_it)
+{
+    enum { CLIENTS = 12 };
+    weft_token *draining;
+    cr_assert_eq(weft_token_create(&draining, NULL), 0);
+    server sv = {.handler = polite,
+                 .tcp = {.reuse_port = 1},
+                 .options = {.shards = 1, .max_connections = 1, .drain_timeout = PATIENCE, .draining = draining}};
+    int fds[CLIENTS];
+    begin(&sv, workers);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = client(sv.port);
+        say(fds[i], 'x');
+    }
+    await_count(&sv.began, 1);
+    for (int i = 0; i < 100; i++)
+        weft_yield();
+    cr_assert_eq(atomic_load(&sv.most), 1);
+    weft_listener_close(sv.listener);
+    sv.listener = NULL;
+    cr_assert_eq(weft_join(sv.task, NULL), 0);
+    cr_assert_eq(sv.result, WEFT_ECLOSED);
+    sv.own = CLIENTS;
+    end(&sv);
+    weft_token_free(draining);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+}
+
 WF_TEST_WORKERS(serve, with_shards_a_listener_closed_ends_it_and_handlers_drain)
 {
     server sv = {.handler = echo, .tcp = {.reuse_port = 1}, .options = {.shards = 1, .drain_timeout = PATIENCE}};

@@ -143,6 +143,43 @@ Test(source_state, deliver_for_another_generation_is_dropped)
     cr_assert_eq(s.v, before);
 }
 
+Test(source_state, a_visit_keeps_the_descriptor_and_the_place_after_the_close)
+{
+    wf_a64 s = opened(0);
+    cr_assert_eq(wf_src_visit(&s), 0);
+    cr_assert_eq(wf_src_visit(&s), 0);
+    cr_assert(wf_src_close_begin(&s));
+    cr_assert_eq(wf_src_close_end(&s, true, 1), 0u, "somebody visits");
+    cr_assert_eq(wf_src_visit(&s), WEFT_ECLOSED);
+    cr_assert_eq(wf_src_leave(&s), 0u);
+    cr_assert_eq(wf_src_leave(&s), (unsigned)WF_SRC_FINALIZE, "the last to leave closes");
+    cr_assert_eq(wf_src_finalized(&s), (unsigned)WF_SRC_FREE);
+}
+
+Test(source_state, a_visitor_and_an_operator_the_last_of_them_closes)
+{
+    for (int i = 0; i < 2; i++) {
+        wf_a64 s = opened(0);
+        uint64_t word = claimed(&s, WF_WRITE);
+        cr_assert_eq(wf_src_visit(&s), 0);
+        cr_assert(wf_src_close_begin(&s));
+        cr_assert_eq(wf_src_close_end(&s, true, 1), 0u);
+        cr_assert_eq(i ? wf_src_leave(&s) : wf_src_release(&s, WF_WRITE, false, word), 0u);
+        cr_assert_eq(i ? wf_src_release(&s, WF_WRITE, false, word) : wf_src_leave(&s), (unsigned)WF_SRC_FINALIZE);
+    }
+}
+
+Test(source_state, more_visitors_than_can_be_counted_are_refused_and_spoil_nothing)
+{
+    wf_a64 s = opened(WF_SRC_RRDY);
+    for (int i = 0; i < 63; i++)
+        cr_assert_eq(wf_src_visit(&s), 0);
+    cr_assert_eq(wf_src_visit(&s), WEFT_EBUSY);
+    for (int i = 0; i < 63; i++)
+        cr_assert_eq(wf_src_leave(&s), 0u);
+    cr_assert_eq(s.v, GENERATION(5) | WF_SRC_REF | WF_SRC_RRDY);
+}
+
 Test(source_state, retire_ends_the_life_and_a_late_event_finds_the_next_one_untouched)
 {
     wf_a64 s = closed_but_held();
