@@ -1045,8 +1045,7 @@ WF_TEST_WORKERS(serve, with_shards_connections_stay_where_they_came)
     stop(&sv);
 }
 
-/* All places are taken, others wait; the handlers leave only when they are told to. What broke: an acceptor that had seen room waited for its
- * place where it did not hear of the close. */
+/* All places are taken, others wait; the handlers leave only when they are told to. */
 WF_TEST_WORKERS(serve, with_shards_a_listener_closed_at_max_connections_ends_it)
 {
     enum { CLIENTS = 12 };
