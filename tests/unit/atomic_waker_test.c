@@ -11,7 +11,8 @@
 #include <time.h>
 #include <weft/future.h>
 
-enum { ROUNDS = 100000, PATIENCE_SECONDS = 30 };
+enum { PATIENCE_SECONDS = 30 };
+#define ROUNDS ((uint32_t)wf_test_scale(100000))
 
 /* ---- a sleeper that counts ---------------------------------------------------------------------------------- */
 
@@ -614,7 +615,7 @@ static void *do_everything(void *arg)
 {
     crowd *c = arg;
     weft_waker taken;
-    for (int i = 0; i < ROUNDS / 4; i++) {
+    for (uint32_t i = 0; i < ROUNDS / 4; i++) {
         register_sleeper(c->cell, &c->s[i % 2]);
         if (i % 3 == 0)
             weft_atomic_waker_wake(c->cell);
