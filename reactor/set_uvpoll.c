@@ -375,7 +375,8 @@ int wf_set_want_watched(wf_source *s, wf_direction d)
 static void shut_listener(wf_source *s)
 {
     int listening = 0, fd = wf_load_rlx(&s->fd);
-    if (s->kind->socket && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &(socklen_t){sizeof listening}) == 0 && listening)
+    if (s->kind->socket && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &(socklen_t){sizeof listening}) == 0 &&
+        listening)
         shutdown(fd, SHUT_RDWR);
 }
 

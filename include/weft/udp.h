@@ -14,9 +14,9 @@ typedef struct weft_udp_options {
     unsigned v6only;     /* an IPv6 socket takes no IPv4 */
     unsigned broadcast;  /* allow sending to broadcast addresses */
     unsigned ttl;        /* hops of what is sent; 0: the system's */
-    unsigned gro;        /* let the kernel join datagrams of one sender, where it can. Then receive in batches, with 64 KiB of room each: see weft_datagram.segment */
-    unsigned ecn;        /* tell the ECN bits of what is received: see weft_datagram.ecn. Where it can */
-    size_t send_buffer;  /* bytes; 0: the system's */
+    unsigned gro; /* let the kernel join datagrams of one sender, where it can. Then receive in batches, with 64 KiB of room each: see weft_datagram.segment */
+    unsigned ecn; /* tell the ECN bits of what is received: see weft_datagram.ecn. Where it can */
+    size_t send_buffer; /* bytes; 0: the system's */
     size_t receive_buffer;
     const char *bind; /* weft_udp_connect(): the address of this side */
 } weft_udp_options;
