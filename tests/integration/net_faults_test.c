@@ -220,11 +220,24 @@ static void check(const talk *t, const fault *f, unsigned n, bool noticed, unsig
                   t->connected, t->accepted, t->echoed, t->sent, t->received);
 }
 
+/* What is built for use reads and writes sockets without the C library, so nobody can stand in front: see net/socket_call.h. */
+static bool makes_its_calls_itself(faults_call call)
+{
+#if defined(NDEBUG)
+    return call == FAULTS_READ || call == FAULTS_SEND;
+#else
+    (void)call;
+    return false;
+#endif
+}
+
 /* Each index of the call until it is not reached; under a sanitizer some of them. */
 static void one_fault(talk *t, const fault *f, bool noticed)
 {
     unsigned hits, step = WF_TEST_SANITIZED ? 9 : 1;
     unsigned n = 1;
+    if (makes_its_calls_itself(f->call))
+        return;
     do {
         clear_backlog(t);
         faults_plan plan = {f->call, t->port, n, f->times, f->error, f->at_most};
@@ -232,6 +245,7 @@ static void one_fault(talk *t, const fault *f, bool noticed)
         converse(t);
         hits = faults_end();
         check(t, f, n, noticed, hits);
+        cr_assert(hits > 0 || n > 1, "call %d is never made", (int)f->call);
         n += step;
         cr_assert_lt(n, 5000);
     } while (hits > 0);

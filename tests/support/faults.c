@@ -28,6 +28,7 @@ bool faults_available(void)
 /* clang-format off */
 static struct {
     ssize_t (*read)(int, void *, size_t);
+    ssize_t (*recv)(int, void *, size_t, int);
     ssize_t (*readv)(int, const struct iovec *, int);
     ssize_t (*write)(int, const void *, size_t);
     ssize_t (*writev)(int, const struct iovec *, int);
@@ -54,6 +55,7 @@ static struct {
 __attribute__((constructor)) static void find_all(void)
 {
     FIND(read);
+    FIND(recv);
     FIND(readv);
     FIND(write);
     FIND(writev);
@@ -205,6 +207,15 @@ ssize_t read(int fd, void *buf, size_t size)
     if (!is_hit(FAULTS_READ, fd, &p))
         return SYSTEM(read)(fd, buf, size);
     return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(read)(fd, buf, at_most(&p, size)));
+}
+
+/* What a socket is read with. */
+ssize_t recv(int fd, void *buf, size_t size, int flags)
+{
+    faults_plan p;
+    if (!is_hit(FAULTS_READ, fd, &p))
+        return SYSTEM(recv)(fd, buf, size, flags);
+    return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(recv)(fd, buf, at_most(&p, size), flags));
 }
 
 ssize_t readv(int fd, const struct iovec *iov, int n)
