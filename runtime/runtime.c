@@ -488,6 +488,8 @@ int weft_block_on(weft_runtime *rt, weft_fn fn, void *arg, void **result)
         int err = weft_spawn_on(rt, &task, fn, arg);
         return err < 0 ? err : await_root(rt, task, result);
     }
+    if (wf_runtime_phase(rt) == WF_FORKED)
+        return WEFT_ENOTSUP; /* its lock may be held by a thread that is not there */
     if (!wf_runtime_claim_drive(rt))
         return WEFT_EBUSY;
     int err = run_here(rt, fn, arg, result);
