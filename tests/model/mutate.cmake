@@ -1,0 +1,52 @@
+# Play one bug of mutations.txt: put it into a copy of its file, compile the scene against that, and see the scene fail.
+#   cmake -D NAME=… -D LIST=… -D SOURCE=… -D WORK=… -D CC=… -D FLAGS=… -D OBJECTS=… -P mutate.cmake
+
+# ---- the entry -------------------------------------------------------------------------------------------------------
+
+file(READ ${LIST} text)
+string(REPLACE ";" "\\;" text "${text}")
+string(REGEX REPLACE "\n" ";" lines "${text}")
+
+set(mine FALSE)
+set(old "")
+set(new "")
+foreach(line IN LISTS lines)
+  if(line MATCHES "^mutation: *(.*)$")
+    string(COMPARE EQUAL "${CMAKE_MATCH_1}" "${NAME}" mine)
+  elseif(mine AND line MATCHES "^(file|scene|only): *(.*)$")
+    set(${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
+  elseif(mine AND line MATCHES "^-(.*)$")
+    string(APPEND old "${CMAKE_MATCH_1}\n")
+  elseif(mine AND line MATCHES "^\\+(.*)$")
+    string(APPEND new "${CMAKE_MATCH_1}\n")
+  endif()
+endforeach()
+if(NOT file OR NOT scene OR old STREQUAL "")
+  message(FATAL_ERROR "${NAME} has no file, no scene or no lines to take out")
+endif()
+
+# ---- the copy with the bug -------------------------------------------------------------------------------------------
+
+file(READ ${SOURCE}/${file} code)
+string(FIND "${code}" "${old}" first)
+string(FIND "${code}" "${old}" last REVERSE)
+if(first EQUAL -1 OR NOT first EQUAL last)
+  message(FATAL_ERROR "${NAME}: the lines to take out are not in ${file} exactly once: bring mutations.txt up to date")
+endif()
+string(REPLACE "${old}" "${new}" code "${code}")
+file(REMOVE_RECURSE ${WORK})
+file(WRITE ${WORK}/${file} "${code}")
+
+# ---- played ----------------------------------------------------------------------------------------------------------
+
+execute_process(COMMAND ${CC} ${FLAGS} -w -I${WORK} -I${SOURCE} -I${SOURCE}/include ${SOURCE}/tests/model/scenes/${scene}.c ${OBJECTS}
+  -no-pie -pthread -o ${WORK}/scene RESULT_VARIABLE code)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "${NAME} does not compile")
+endif()
+execute_process(COMMAND ${WORK}/scene ${only} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
+message("${out}")
+if(NOT code EQUAL 1)
+  message(FATAL_ERROR "${NAME} was not found")
+endif()
+file(REMOVE_RECURSE ${WORK})
