@@ -39,7 +39,12 @@ file(WRITE ${WORK}/${file} "${code}")
 
 # ---- played ----------------------------------------------------------------------------------------------------------
 
-execute_process(COMMAND ${CC} ${FLAGS} -w -I${WORK} -I${SOURCE} -I${SOURCE}/include ${SOURCE}/tests/model/scenes/${scene}.c ${OBJECTS}
+set(scenes tests/model/scenes)
+set(played ${SOURCE}/${scenes}/${scene}.c)
+if(file STREQUAL "${scenes}/${scene}.c")
+  set(played ${WORK}/${file})
+endif()
+execute_process(COMMAND ${CC} ${FLAGS} -w -I${WORK} -I${SOURCE} -I${SOURCE}/include -I${SOURCE}/${scenes} ${played} ${OBJECTS}
   -no-pie -pthread -o ${WORK}/scene RESULT_VARIABLE code)
 if(NOT code EQUAL 0)
   message(FATAL_ERROR "${NAME} does not compile")
