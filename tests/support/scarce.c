@@ -21,29 +21,30 @@
 /* ---- the plan -------------------------------------------------------------------------------------------------- */
 
 typedef enum scarce_mode { COUNT, ONE, ALL } scarce_mode; /* refuse none, the n-th, all from the n-th on */
-typedef enum window { CLOSED, ARMED, WATCHED } window;
 
-static atomic_int state; /* a window: which requests count, and for what */
-static atomic_uint asked, refused, noticed;
+static atomic_bool armed; /* requests of all threads count */
+static atomic_uint asked, refused;
+static _Thread_local bool watched; /* those of this thread are noticed */
+static _Thread_local unsigned noticed;
 static scarce_mode mode; /* these change between two windows only */
 static unsigned nth;
 static const char *scene_name;
-static bool talks; /* SCARCE_LOG is set: each refusal is told */
+static int talks; /* SCARCE_LOG, by hand. 1: a line for each scene; 2: one for each request */
 
 /* @what asks for something, called from @caller. */
 static bool refuse(const char *what, const void *caller)
 {
-    int now = atomic_load_explicit(&state, memory_order_relaxed);
-    if (now == CLOSED)
+    noticed += watched;
+    if (!atomic_load_explicit(&armed, memory_order_relaxed))
         return false;
-    if (now == WATCHED)
-        atomic_fetch_add(&noticed, 1);
-    unsigned n = now == ARMED ? atomic_fetch_add(&asked, 1) + 1 : 0;
-    bool hit = n > 0 && (mode == ONE ? n == nth : mode == ALL && n >= nth);
+    unsigned n = atomic_fetch_add(&asked, 1) + 1;
+    bool hit = mode == ONE ? n == nth : mode == ALL && n >= nth;
     if (hit)
         atomic_fetch_add(&refused, 1);
-    if (talks)
+    if (talks > 1)
         fprintf(stderr, "  %u %s from %p%s\n", n, what, caller, hit ? " refused" : "");
+    if (hit)
+        errno = ENOMEM;
     return hit;
 }
 
@@ -163,10 +164,8 @@ WRAPPED(void, free, void *block)
 
 WRAPPED(void *, mmap, void *at, size_t size, int protection, int flags, int fd, off_t offset)
 {
-    if (REFUSED("mmap")) {
-        errno = ENOMEM;
+    if (REFUSED("mmap"))
         return MAP_FAILED;
-    }
     void *map = __real_mmap(at, size, protection, flags, fd, offset);
     maps += map != MAP_FAILED ? (long)size : 0;
     return map;
@@ -184,7 +183,7 @@ WRAPPED(int, mprotect, void *at, size_t size, int protection)
 WRAPPED(int, madvise, void *at, size_t size, int advice)
 {
     bool gives = advice == MADV_DONTNEED;
-    if ((gives && state == WATCHED) || !REFUSED("madvise"))
+    if ((gives && watched) || !REFUSED("madvise"))
         return __real_madvise(at, size, advice);
     return with_errno(gives ? EINVAL : ENOMEM);
 }
@@ -294,7 +293,15 @@ WRAPPED(int, getaddrinfo, const char *host, const char *service, const struct ad
 
 /* ---- one call of a scene ------------------------------------------------------------------------------------------ */
 
-void scarce_arm(void) { state = ARMED; }
+static atomic_bool again;          /* a call is made the second time */
+static atomic_uint refused_before; /* this window */
+
+void scarce_arm(void)
+{
+    again = false;
+    refused_before = refused;
+    armed = true;
+}
 
 static bool is_lack(int64_t code)
 {
@@ -303,23 +310,32 @@ static bool is_lack(int64_t code)
 
 bool scarce_lacked(const char *file, int line, int64_t got, int64_t expected)
 {
-    state = CLOSED;
+    armed = false;
     if (got == expected)
         return false;
     if (mode == COUNT || refused == 0 || !is_lack(got))
         wf_test_fail(file, line, "", "it gives %lld instead of %lld, %s", (long long)got, (long long)expected, scarce_at());
+    again = true;
     return true;
+}
+
+bool scarce_refusing(void) { return armed && refused > refused_before; }
+
+void scarce_is_armed(const char *file, int line)
+{
+    if (!armed && !again)
+        wf_test_fail(file, line, "", "nothing is refused here");
 }
 
 void scarce_watch(void)
 {
     noticed = 0;
-    state = WATCHED;
+    watched = true;
 }
 
 void scarce_watched(const char *file, int line, const char *what)
 {
-    state = CLOSED;
+    watched = false;
     if (noticed > 0)
         wf_test_fail(file, line, what, "asks for something");
 }
@@ -378,7 +394,7 @@ static void plan(scarce_mode how, unsigned n)
     mode = how;
     nth = n;
     asked = refused = 0;
-    if (talks)
+    if (talks > 1)
         fprintf(stderr, "%s\n", scarce_at());
 }
 
@@ -423,10 +439,12 @@ static bool pass(const scarce_scene *scene, unsigned workers, scarce_mode how, u
 static void play(const scarce_scene *scene, unsigned workers)
 {
     enum { MOST = 1000 };
+    int64_t began = weft_now();
     scene_name = scene->name;
     plan(COUNT, 0);
     on_stage(scene, workers);
     pass(scene, workers, COUNT, 0);
+    unsigned usual = asked;
     cr_assert_geq(asked, scene->least, "%s", scarce_at());
     unsigned n = 1;
     while (pass(scene, workers, ONE, n))
@@ -434,6 +452,8 @@ static void play(const scarce_scene *scene, unsigned workers)
     cr_assert_gt(n, scene->least, "%s", scarce_at());
     for (n = 1; pass(scene, workers, ALL, n);)
         cr_assert_lt(++n, MOST);
+    if (talks)
+        fprintf(stderr, "%s: %u requests, %lld ms\n", scene->name, usual, (long long)((weft_now() - began) / WEFT_MS));
 }
 
 static bool says_nothing(void)
@@ -455,10 +475,10 @@ static bool says_nothing(void)
 
 void scarce_play(const scarce_scene *scenes, size_t n, unsigned workers)
 {
-    const char *only = getenv("SCARCE_ONLY"); /* by hand: one scene */
+    const char *only = getenv("SCARCE_ONLY"), *log = getenv("SCARCE_LOG"); /* by hand: one scene; and what is said */
     if (says_nothing())
         cr_skip_test("the thread sanitizer sees no races through the bookkeeping; valgrind has a malloc of its own");
-    talks = getenv("SCARCE_LOG") != NULL;
+    talks = log ? atoi(log) : 0;
     for (size_t i = 0; i < n; i++)
         if (!only || strcmp(only, scenes[i].name) == 0)
             play(&scenes[i], workers);

@@ -68,7 +68,7 @@ void scarce_play(const scarce_scene *scenes, size_t n, unsigned workers);
         (lacked) = scarce_lacked(__FILE__, __LINE__, scarce_got_, (expected)); \
     } while (0)
 
-/* One that asks for nothing, ever. */
+/* One that asks for nothing, ever, and does not wait. */
 #define SCARCE_NONE(...)                                  \
     do {                                                  \
         scarce_watch();                                   \
@@ -76,11 +76,19 @@ void scarce_play(const scarce_scene *scenes, size_t n, unsigned workers);
         scarce_watched(__FILE__, __LINE__, #__VA_ARGS__); \
     } while (0)
 
+/* For a call in a function or a task of the scene that one of the above stands around. */
+#define SCARCE_WITHIN(...) (scarce_is_armed(__FILE__, __LINE__), __VA_ARGS__)
+
+/* Something has been refused since the window was opened that is open: for who would wait in vain. */
+bool scarce_refusing(void);
+
 /* ---- for the macros ---------------------------------------------------------------------------------------------- */
 
 void scarce_arm(void);
 /* Ends the window. False if @got is @expected; anything else is a code that a refusal accounts for: in this window, or of a task begun in an earlier one. */
 bool scarce_lacked(const char *file, int line, int64_t got, int64_t expected);
+/* Fails the test if no window is open, but for the second time without faults. */
+void scarce_is_armed(const char *file, int line);
 void scarce_watch(void);
 void scarce_watched(const char *file, int line, const char *what);
 /* "scene, request 3". */
