@@ -282,9 +282,14 @@ WRAPPED(int, uv_poll_init, uv_loop_t *loop, uv_poll_t *handle, int fd)
 {
     return REFUSED("uv_poll_init") ? UV_ENOMEM : __real_uv_poll_init(loop, handle, fd);
 }
+/* Its handle is one all the same, to be closed: so there is a real failure. */
 WRAPPED(int, uv_spawn, uv_loop_t *loop, uv_process_t *handle, const uv_process_options_t *options)
 {
-    return REFUSED("uv_spawn") ? UV_ENOMEM : __real_uv_spawn(loop, handle, options);
+    uv_process_options_t none = *options;
+    if (!REFUSED("uv_spawn"))
+        return __real_uv_spawn(loop, handle, options);
+    none.file = "/";
+    return __real_uv_spawn(loop, handle, &none) < 0 ? UV_ENOMEM : 0;
 }
 WRAPPED(int, getaddrinfo, const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
