@@ -124,7 +124,7 @@ static void try_locks(void)
 {
     weft_mutex m;
     weft_rwlock l = WEFT_RWLOCK_INIT;
-    SCARCE_NONE(weft_mutex_init(&m));
+    SCARCE_NONE(weft_mutex_init_named(&m, "here"));
     SCARCE_TRY(0, weft_mutex_try_lock(&m));
     SCARCE_NONE(weft_mutex_unlock(&m));
     SCARCE_NONE(cr_assert_eq(weft_rwlock_try_read_lock(&l), 0));

@@ -190,14 +190,16 @@ typedef struct nap {
 static weft_poll poll_nap(weft_future *self, weft_context *cx, void **result)
 {
     nap *n = WEFT_CONTAINER_OF(self, nap, future);
+    weft_poll status;
     *result = n;
-    return weft_timer_poll(cx, &n->timer);
+    SCARCE_NONE(status = weft_timer_poll(cx, &n->timer));
+    return status;
 }
 
 static void drop_nap(weft_future *self)
 {
     nap *n = WEFT_CONTAINER_OF(self, nap, future);
-    weft_timer_drop(&n->timer);
+    SCARCE_NONE(weft_timer_drop(&n->timer));
     n->dropped = true;
 }
 
@@ -206,7 +208,8 @@ static const weft_future_ops nap_ops = {poll_nap, drop_nap};
 static void nap_init(nap *n)
 {
     *n = (nap){.future.ops = &nap_ops};
-    weft_timer_init(&n->timer, weft_now() + WEFT_MS);
+    SCARCE_NONE(weft_timer_init(&n->timer, 0));
+    SCARCE_NONE(weft_timer_reset(&n->timer, weft_now() + WEFT_MS));
 }
 
 static void spawn_futures(void)
