@@ -22,6 +22,8 @@
 
 typedef enum scarce_mode { COUNT, ONE, ALL } scarce_mode; /* refuse none, the n-th, all from the n-th on */
 
+enum { LONGEST = 100 }; /* "all" ends some time: what cannot fail waits for that */
+
 static atomic_bool armed; /* requests of all threads count */
 static atomic_uint asked, refused;
 static _Thread_local bool watched; /* those of this thread are noticed */
@@ -38,7 +40,7 @@ static bool refuse(const char *what, const void *caller)
     if (!atomic_load_explicit(&armed, memory_order_relaxed))
         return false;
     unsigned n = atomic_fetch_add(&asked, 1) + 1;
-    bool hit = mode == ONE ? n == nth : mode == ALL && n >= nth;
+    bool hit = mode == ONE ? n == nth : mode == ALL && n >= nth && n < nth + LONGEST;
     if (hit)
         atomic_fetch_add(&refused, 1);
     if (talks > 1)
