@@ -196,7 +196,7 @@ static int end_by_signal(void)
     if (err < 0)
         return err;
     weft_scope s;
-    cr_assert_eq(weft_scope_enter(&s, 20 * WEFT_MS), 0);
+    cr_assert_eq(weft_scope_enter(&s, 5 * WEFT_MS), 0);
     (void)weft_wait(task);
     (void)weft_scope_leave(&s);
     cr_assert_eq(weft_task_close(task), 0);
