@@ -108,28 +108,41 @@ static void drop_first_block(weft_chan *ch)
         ch->spare = b;
 }
 
-static void pop_returned(weft_chan *ch, void *item)
+/* Of those that have not been returned, the first. There is one. */
+static inline char *first_place(const weft_chan *ch)
+{
+    return (unbounded(ch) ? ch->first->items : ch->ring) + ch->head * ch->item_size;
+}
+
+/* It has been taken from there. */
+static inline void leave_place(weft_chan *ch)
+{
+    ch->head++;
+    if (!unbounded(ch))
+        ch->head = ch->head == ch->capacity ? 0 : ch->head;
+    else if (ch->head == ch->block_items || (ch->first == ch->last && ch->head == ch->tail))
+        drop_first_block(ch);
+    ch->len--;
+}
+
+static void leave_returned(weft_chan *ch)
 {
     returned *r = ch->returned;
     ch->returned = r->next;
-    copy_item(ch, item, r->item);
     free(r);
+    ch->len--;
 }
 
 /* There is an item. */
 static void pop(weft_chan *ch, void *item)
 {
     if (wf_unlikely(ch->returned != NULL)) {
-        pop_returned(ch, item);
-    } else if (unbounded(ch)) {
-        copy_item(ch, item, ch->first->items + ch->head++ * ch->item_size);
-        if (ch->head == ch->block_items || (ch->first == ch->last && ch->head == ch->tail))
-            drop_first_block(ch);
+        copy_item(ch, item, ch->returned->item);
+        leave_returned(ch);
     } else {
-        copy_item(ch, item, ch->ring + ch->head * ch->item_size);
-        ch->head = ch->head + 1 == ch->capacity ? 0 : ch->head + 1;
+        copy_item(ch, item, first_place(ch));
+        leave_place(ch);
     }
-    ch->len--;
 }
 
 /* ---- those who wait ------------------------------------------------------------------------------------------ */
@@ -584,14 +597,15 @@ static void free_storage(weft_chan *ch)
     free(ch);
 }
 
+/* Where they lie: out of memory they are dropped too. */
 static void drop_rest(weft_chan *ch)
 {
-    void *item = ch->options.drop && ch->len > 0 ? malloc(ch->item_size) : NULL;
-    while (item && ch->len > 0) {
-        pop(ch, item);
-        wf_call_back(ch->options.drop, item);
-    }
-    free(item);
+    if (!ch->options.drop)
+        return;
+    for (; ch->returned; leave_returned(ch))
+        wf_call_back(ch->options.drop, ch->returned->item);
+    for (; ch->len > 0; leave_place(ch))
+        wf_call_back(ch->options.drop, first_place(ch));
 }
 
 int weft_chan_free(weft_chan *ch)
