@@ -6,6 +6,9 @@
 
 enum { MOST_CALLS = 5000 };
 
+/* Of a scene: it takes milliseconds. */
+#define SCENE_PATIENCE ((WF_TEST_SANITIZED ? 50 : 15) * WEFT_SEC)
+
 void faults_need(void)
 {
     if (!faults_available())
@@ -101,7 +104,7 @@ static void check_descriptors(const fault *f, unsigned nth, unsigned before)
 static ssize_t play_in_time(const faults_sweep *s)
 {
     weft_scope scope;
-    cr_assert_eq(weft_scope_enter(&scope, PATIENCE), 0);
+    cr_assert_eq(weft_scope_enter(&scope, SCENE_PATIENCE), 0);
     ssize_t result = s->scene(s->arg);
     return faults_first(weft_scope_leave(&scope), result);
 }
