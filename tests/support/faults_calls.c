@@ -1,6 +1,7 @@
 /* faults_calls.c - see faults.h: the calls, in front of the system's. Three shapes for nearly all of them; what is peculiar comes last. */
 #include <errno.h>
 #include <stdarg.h>
+#include <string.h>
 #include <support/faults_inside.h>
 #include <support/test.h>
 
@@ -84,7 +85,6 @@ FAILS(EPOLL_CREATE1, epoll_create1, THING(FAULTS_OTHER), (int flags), flags)
 FAILS(EPOLL_WAIT, epoll_wait, DESCRIPTOR(set), (int set, struct epoll_event *events, int n, int timeout), set, events,
       n, timeout)
 FAILS(POLL, poll, THING(FAULTS_OTHER), (struct pollfd * fds, nfds_t n, int timeout), fds, n, timeout)
-FAILS(MKOSTEMP, mkostemp, THING(FAULTS_FILE), (char *name, int flags), name, flags)
 FAILS(STAT, stat, THING(FAULTS_FILE), (const char *path, struct stat *st), path, st)
 FAILS(LSTAT, lstat, THING(FAULTS_FILE), (const char *path, struct stat *st), path, st)
 FAILS(FSTAT, fstat, DESCRIPTOR(fd), (int fd, struct stat *st), fd, st)
@@ -239,6 +239,16 @@ int fcntl(int fd, int what, ...)
     void *more = va_arg(args, void *);
     va_end(args);
     return faults_hit(FAULTS_FCNTL, DESCRIPTOR(fd), CALLER, &p) ? fail(&p, -1) : SYSTEM(fcntl)(fd, what, more);
+}
+
+/* It leaves in the name what it has tried. */
+int mkostemp(char *name, int flags)
+{
+    faults_plan p;
+    if (!faults_hit(FAULTS_MKOSTEMP, THING(FAULTS_FILE), CALLER, &p))
+        return SYSTEM(mkostemp)(name, flags);
+    memcpy(name + strlen(name) - 6, "failed", 6);
+    return fail(&p, -1);
 }
 
 off_t lseek(int fd, off_t at, int whence)

@@ -67,7 +67,8 @@ void faults_sweep_with(unsigned workers, const faults_sweep *sweep);
 
 void faults_need(void);
 
-/* The first of two that says something: 0 and WEFT_ECLOSED, which is what the others get when one gives up, say nothing. */
+/* That of two results which tells the fault: the others are told what came of it. If none does, the first that fails; WEFT_ECLOSED, which is what others
+ * get when one gives up, says nothing. */
 ssize_t faults_first(ssize_t a, ssize_t b);
 
 #endif
