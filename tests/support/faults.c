@@ -1,4 +1,4 @@
-/* faults.c - see faults.h: the plan, and which calls it is for. Nothing here locks: a forked child comes by, too. */
+/* faults.c - see faults.h: the plan, and which calls it is for. Nothing here locks: a forked child comes by, too. It is left alone. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -56,14 +56,17 @@ enum { PLANS = 64 };
 /* The last ones: whoever still looks at one that has ended just then finds it as it was. */
 static faults_plan plans[PLANS];
 static atomic_uint begun;
-static atomic_int current; /* + 1; 0: none */
-static atomic_uint calls, hits;
+static atomic_int current;              /* + 1; 0: none */
+static pid_t whose;                     /* set before it becomes current */
+static atomic_uint calls, others, hits; /* others: of the plan that is also there */
 
 void faults_begin(const faults_plan *p)
 {
     int place = (int)(atomic_fetch_add(&begun, 1) % PLANS);
     plans[place] = *p;
+    whose = getpid();
     atomic_store(&calls, 0);
+    atomic_store(&others, 0);
     atomic_store(&hits, 0);
     atomic_store(&current, place + 1);
 }
@@ -121,31 +124,37 @@ static bool is_about(const faults_plan *p, faults_subject s)
 {
     if (p->class != FAULTS_ANY && p->class != (s.fd >= 0 ? class_of(s.fd) : s.class))
         return false;
-    if (p->port == 0 || (s.fd < 0 && s.class == FAULTS_TCP))
+    bool has_ports = p->class == FAULTS_ANY || p->class == FAULTS_TCP || p->class == FAULTS_UDP;
+    if (p->port == 0 || !has_ports || (s.fd < 0 && s.class == FAULTS_TCP))
         return true;
     return s.to ? port_of(s.to) == p->port : s.fd >= 0 && has_port(s.fd, p->port);
 }
 
-/* Is this call, which the plan is for, one of those that are hit? */
-static bool counts(const faults_plan *p)
+static bool is_for(const faults_plan *p, faults_call call, faults_subject subject, const void *caller)
 {
-    unsigned n = atomic_fetch_add(&calls, 1) + 1;
-    if (n < p->nth || n - p->nth >= p->times)
-        return false;
-    atomic_fetch_add(&hits, 1);
-    return true;
+    return p->call == call && (p->anybodys || is_ours(caller)) && is_about(p, subject);
+}
+
+/* Is this call, which the plan is for, one of those that are hit? */
+static bool counts(const faults_plan *p, atomic_uint *so_far)
+{
+    unsigned n = atomic_fetch_add(so_far, 1) + 1;
+    return n >= p->nth && n - p->nth < p->times;
 }
 
 bool faults_hit(faults_call call, faults_subject subject, const void *caller, faults_plan *plan)
 {
     int place = atomic_load(&current), before = errno;
-    const faults_plan *p = &plans[place > 0 ? place - 1 : 0];
-    if (place == 0 || p->call != call || !(p->anybodys || is_ours(caller)))
+    const faults_plan *p = &plans[place > 0 ? place - 1 : 0], *also = p->also;
+    if (place == 0 || getpid() != whose)
         return false;
-    bool hit = is_about(p, subject) && counts(p);
-    *plan = *p;
+    bool hit = is_for(p, call, subject, caller) && counts(p, &calls);
+    bool other = !hit && also && is_for(also, call, subject, caller) && counts(also, &others);
+    if (hit)
+        atomic_fetch_add(&hits, 1);
+    *plan = other ? *also : *p;
     errno = before;
-    return hit;
+    return hit || other;
 }
 
 /* ---- the set that reports it once more --------------------------------------------------------------------------- */

@@ -48,7 +48,8 @@ typedef enum faults_class {
     FAULTS_OTHER
 } faults_class;
 
-typedef struct faults_plan {
+typedef struct faults_plan faults_plan;
+struct faults_plan {
     faults_call call;
     unsigned port; /* for internet sockets with this port at either end; 0: whatever the port. A socket() has none yet: any of that family */
     unsigned nth;  /* the first call that is hit; 1: the very first */
@@ -57,7 +58,8 @@ typedef struct faults_plan {
     size_t at_most;     /* … so many bytes are done, of those that could be; recvmmsg(), sendmmsg(): messages */
     faults_class class; /* of the descriptor */
     bool anybodys; /* also calls that libraries make, such as libuv; else those of this executable, which weft is linked into */
-} faults_plan;
+    const faults_plan *also; /* another call that fails, for what happens only then; it is not counted as hit. Its own also is not looked at */
+};
 
 /* False where it cannot be done: with a sanitizer that is linked statically, whose place this would take. */
 bool faults_available(void);

@@ -117,7 +117,7 @@ static ssize_t play_in_time(const faults_sweep *s)
     weft_scope scope;
     cr_assert_eq(weft_scope_enter(&scope, SCENE_PATIENCE), 0);
     ssize_t result = s->scene(s->arg);
-    return faults_first(weft_scope_leave(&scope), result);
+    return faults_first(result, weft_scope_leave(&scope));
 }
 
 /* Returns how many calls were hit. */
