@@ -229,7 +229,7 @@ static void one_fault(talk *t, const fault *f, bool noticed)
         return;
     do {
         clear_backlog(t);
-        faults_plan plan = {f->call, t->port, n, f->times, f->error, f->at_most, FAULTS_TCP, false};
+        faults_plan plan = {f->call, t->port, n, f->times, f->error, f->at_most, FAULTS_TCP, false, NULL};
         faults_begin(&plan);
         converse(t);
         hits = faults_end();
@@ -550,7 +550,7 @@ static void *storm_root(void *arg)
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
         talk t = {.listener = NULL};
         open_listener(&t);
-        faults_plan plan = {FAULTS_ACCEPT4, t.port, 1, ALWAYS, errors[i], 0, FAULTS_TCP, false};
+        faults_plan plan = {FAULTS_ACCEPT4, t.port, 1, ALWAYS, errors[i], 0, FAULTS_TCP, false, NULL};
         faults_begin(&plan);
         weft_task *server = start(serve_in_a_storm, t.listener);
         for (int k = 0; k < 10; k++)
