@@ -14,7 +14,8 @@
 typedef enum faults_effect {
     FAULTS_UNNOTICED, /* the scene comes to 0 */
     FAULTS_TOLD,      /* to the code, wherever it is hit */
-    FAULTS_SOMETIMES /* to either: some of the calls are made for what can be done without. Once at least to the code */
+    FAULTS_SOMETIMES, /* to either: some of the calls are made for what can be done without. Once at least to the code */
+    FAULTS_ANYHOW /* to 0 or any code: nobody may be left to be told; but nothing hangs, and nothing is left behind */
 } faults_effect;
 
 typedef struct fault {
@@ -42,6 +43,11 @@ typedef struct fault {
 #define SOMETIMES(call_, class_, error_)                                                                               \
     {                                                                                                                  \
         {.call = FAULTS_##call_, .class = FAULTS_##class_, .times = 1, .error = (error_)}, FAULTS_SOMETIMES, -(error_) \
+    }
+
+#define ANYHOW(call_, class_, error_)                                                                               \
+    {                                                                                                               \
+        {.call = FAULTS_##call_, .class = FAULTS_##class_, .times = 1, .error = (error_)}, FAULTS_ANYHOW, -(error_) \
     }
 
 /* Returns 0, and everything was as if there were no faults; or the code that one of the operations returned, and everything is undone. */
