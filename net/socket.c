@@ -145,13 +145,14 @@ static int apply(int fd, const weft_tcp_options *o, bool fresh)
 
 int wf_tcp_apply(int fd, const weft_tcp_options *o) { return makes_sense(o) ? apply(fd, o, true) : WEFT_EINVAL; }
 
-bool wf_socket_is_internet(int fd)
+int wf_socket_must_be_internet(int fd)
 {
     weft_addr addr;
-    if (wf_socket_name(fd, getsockname, &addr) < 0)
-        return false;
+    int err = fd >= 0 ? wf_socket_name(fd, getsockname, &addr) : WEFT_ENOTSUP;
+    if (err < 0)
+        return err == WEFT_ENOTSOCK ? WEFT_ENOTSUP : err;
     sa_family_t family = weft_addr_sockaddr(&addr, NULL)->sa_family;
-    return family == AF_INET || family == AF_INET6;
+    return family == AF_INET || family == AF_INET6 ? 0 : WEFT_ENOTSUP;
 }
 
 int weft_tcp_configure_sized(weft_stream *s, const weft_tcp_options *options, size_t size)
@@ -162,10 +163,9 @@ int weft_tcp_configure_sized(weft_stream *s, const weft_tcp_options *options, si
     int err, fd = wf_source_visit(&s->source, &err);
     if (err < 0)
         return err;
-    if (!makes_sense(&o))
-        err = WEFT_EINVAL;
-    else
-        err = wf_socket_is_internet(fd) ? apply(fd, &o, false) : WEFT_ENOTSUP;
+    err = makes_sense(&o) ? wf_socket_must_be_internet(fd) : WEFT_EINVAL;
+    if (err == 0)
+        err = apply(fd, &o, false);
     wf_source_leave(&s->source);
     return err;
 }

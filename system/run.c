@@ -46,11 +46,13 @@ static void *collect(void *arg)
     }
 }
 
-/* A process that does not read all of it is no failure. */
+/* A process that does not read all of it is no failure. Anything else is: it would take what it got for all. */
 static void *write_input(void *arg)
 {
     feed *f = arg;
-    weft_write(f->to, f->data, f->size);
+    ssize_t n = weft_write(f->to, f->data, f->size);
+    if (n < 0 && n != WEFT_EPIPE && n != WEFT_ECONNRESET)
+        return weft_fail((int)n);
     weft_close_write(f->to);
     return NULL;
 }
