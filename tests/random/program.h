@@ -31,8 +31,8 @@ typedef struct random_trace {
 
 /* Zero is the default of every field. */
 typedef struct random_options {
-    unsigned workers;    /* 0: one */
-    bool pure;           /* nothing from outside: no sockets, jobs and threads. With one worker its trace is always the same then */
+    unsigned workers; /* 0: one */
+    bool pure; /* nothing from outside: no sockets, jobs and threads. With one worker its trace is always the same then */
     bool real;           /* the real clock, not the paused one */
     bool verbose;        /* print each step as it ends */
     bool quiet;          /* of what fails print nothing */
