@@ -1,4 +1,4 @@
-/* decode.c - from bytes to a program, and to text; and from a seed to bytes. */
+/* decode.c - from bytes to a program, and to text. */
 #include "decode.h"
 
 #include <string.h>
@@ -75,49 +75,4 @@ void random_program_print(FILE *out, const uint8_t *bytes, size_t n, const rando
     fprintf(out, "program: header %u %u %u %u, %u steps, %u tasks\n", p.header[0], p.header[1], p.header[2],
             p.header[3], p.steps, p.tasks);
     print_steps(out, &p, 0, p.steps, 0);
-}
-
-/* ---- making ----------------------------------------------------------------------------------------------------- */
-
-static uint64_t draw(uint64_t *state)
-{
-    uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
-
-/* Each program has some kinds of steps only, so that what matters to one another meets more often. */
-static unsigned choose_ops(uint8_t *chosen, uint64_t *state)
-{
-    unsigned n = 0, percent = 10 + (unsigned)(draw(state) % 60);
-    for (unsigned op = OP_END + 1; op < OPS; op++)
-        if (draw(state) % 100 < percent)
-            chosen[n++] = (uint8_t)op;
-    if (n == 0)
-        chosen[n++] = OP_YIELD;
-    return n;
-}
-
-static uint8_t choose_op(const uint8_t *chosen, unsigned n, uint64_t *state)
-{
-    unsigned r = (unsigned)(draw(state) % 100);
-    return r < 16 ? OP_END : r < 28 ? OP_SPAWN : chosen[draw(state) % n];
-}
-
-size_t random_program_make(uint8_t *bytes, uint64_t seed)
-{
-    uint64_t state = seed;
-    uint8_t chosen[OPS];
-    unsigned n = choose_ops(chosen, &state),
-             steps = 2 + (unsigned)(draw(&state) % (draw(&state) % 2 ? 30 : RANDOM_STEPS - 2));
-    uint64_t header = draw(&state);
-    memcpy(bytes, &header, RANDOM_HEADER);
-    for (unsigned i = 0; i < steps; i++) {
-        uint8_t *s = bytes + RANDOM_HEADER + i * RANDOM_STEP;
-        uint64_t values = draw(&state);
-        s[0] = choose_op(chosen, n, &state);
-        memcpy(s + 1, &values, 3);
-    }
-    return RANDOM_HEADER + steps * RANDOM_STEP;
 }

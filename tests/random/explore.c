@@ -1,10 +1,8 @@
 /* explore.c - programs run in child processes, so that this one is still there when one fails. */
 #include "explore.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <support/test.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,6 +17,7 @@ random_options random_options_of(const random_plan *plan, uint64_t seed)
                             .pure = plan->pure || seed / 3 % 4 == 0,
                             .real = !plan->pure && seed / 12 % 4 == 3,
                             .verbose = plan->verbose,
+                            .forbidden = plan->forbidden,
                             .seed = seed + 1};
 }
 

@@ -12,7 +12,8 @@ typedef struct random_plan {
     unsigned workers; /* 0: as the seed has it: 1, 2 or 8 */
     bool pure;        /* … all of them; else as the seed has it */
     bool verbose;
-    bool whole; /* what fails is not made smaller */
+    const char *forbidden; /* as random_options has it */
+    bool whole;            /* what fails is not made smaller */
 } random_plan;
 
 /* How the program of that seed runs. */

@@ -128,7 +128,12 @@ static weft_poll poll(weft_future *self, weft_context *cx, void **result)
     if (waits[f->kind](f, cx) == WEFT_PENDING)
         return WEFT_PENDING;
     f->done = true;
-    *result = f->kind == FAILER ? weft_fail(f->world->task[f->task].fails) : random_result_make(f->world, f->task);
+    if (f->kind == FAILER)
+        *result = weft_fail(f->world->task[f->task].fails);
+    else if (f->world->task[f->task].stored)
+        f->world->task[f->task].returns = 1;
+    else
+        *result = random_result_make(f->world, f->task);
     return WEFT_READY;
 }
 
@@ -173,7 +178,7 @@ int random_do_AWAIT_FUTURE(actor *a, const step *s)
 {
     void *value = NULL;
     before b = random_before(a);
-    random_task_spawning(a->w, s->task, INLINE_FUTURE, a->task, -1);
+    random_task_spawning(a->w, s->task, INLINE_FUTURE, -1);
     int code = random_after(a, &b, weft_await(random_future(a, s, INLINE_FUTURE), &value));
     EXPECT(a->w, a->w->task[s->task].gone);
     JUDGE(a->w, code, code == 0 || (!value && (code == WEFT_ECANCELED || code == WEFT_ETIMEDOUT)));

@@ -58,6 +58,8 @@ void random_trace_add(world *w, unsigned task, const step *s, int result)
 {
     unsigned at = (unsigned)(s - w->program->step);
     unsigned i = w->events++;
+    if (w->options->forbidden && strcmp(w->options->forbidden, random_op_name(s->op)) == 0)
+        random_wrong(w, "step %u is forbidden", at);
     random_trace *trace = w->options->trace;
     if (w->options->verbose)
         fprintf(stderr, "task %u, step %u (%s): %d\n", task, at, random_op_name(s->op), result);
@@ -173,11 +175,10 @@ bool random_group_cancelled(world *w, int group)
 
 /* ---- arguments ----------------------------------------------------------------------------------------------------- */
 
-void random_task_spawning(world *w, unsigned task, task_kind kind, unsigned owner, int group)
+void random_task_spawning(world *w, unsigned task, task_kind kind, int group)
 {
     task_state *t = &w->task[task];
     t->kind = kind;
-    t->owner = owner;
     t->group = group;
     t->spawned = 1;
     w->live++;
@@ -265,8 +266,10 @@ static void judge_value(world *w, unsigned task, int code, void *value)
     const task_state *t = &w->task[task];
     EXPECT(w, t->begun && t->gone && !t->met && !t->panics);
     if (code == 0) {
-        EXPECT(w, t->returns && !t->fails && ((returned *)value)->task == task);
-        random_result_drop(value);
+        EXPECT(w, t->returns && !t->fails && t->stored == !value);
+        EXPECT(w, !value || ((returned *)value)->task == task);
+        if (value)
+            random_result_drop(value);
     } else {
         EXPECT(w, t->fails && t->fails == (int)(intptr_t)value);
     }
@@ -372,5 +375,6 @@ void random_judge_end(world *w)
         EXPECT(w, weft_semaphore_available(&w->semaphore[i]) == w->permits[i]);
     EXPECT(w, w->met_all == w->met_first * (int)w->barrier.parties_);
     EXPECT(w, w->locals == w->locals_gone);
+    EXPECT(w, w->storages == w->storages_gone);
     EXPECT(w, w->blocks == 0);
 }

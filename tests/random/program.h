@@ -33,12 +33,13 @@ typedef struct random_trace {
 typedef struct random_options {
     unsigned workers; /* 0: one */
     bool pure; /* nothing from outside: no sockets, jobs and threads. With one worker its trace is always the same then */
-    bool real;           /* the real clock, not the paused one */
-    bool verbose;        /* print each step as it ends */
-    bool quiet;          /* of what fails print nothing */
-    uint64_t seed;       /* of the scheduler's chance; 0: another one. It is printed with what fails */
-    random_trace *trace; /* filled; or NULL */
-    unsigned patience;   /* seconds for one program, then it hangs; 0: 60 */
+    bool real;             /* the real clock, not the paused one */
+    bool verbose;          /* print each step as it ends */
+    bool quiet;            /* of what fails print nothing */
+    uint64_t seed;         /* of the scheduler's chance; 0: another one. It is printed with what fails */
+    random_trace *trace;   /* filled; or NULL */
+    const char *forbidden; /* a step that is wrong wherever it is met, such as "SLEEP": to test the tester */
+    unsigned patience;     /* seconds for one program, then it hangs; 0: 60 */
 } random_options;
 
 /**

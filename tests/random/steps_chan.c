@@ -213,15 +213,14 @@ typedef struct choice {
     weft_task *task;
     near_group *near;
     int64_t due;
-    bool closed;
+    bool closed, claimed;
 } choice;
 
 /* One send at most: a step has one item. What cannot be becomes time. */
 static case_kind kind_of(actor *a, unsigned drawn, bool sends)
 {
     case_kind kind = drawn % KINDS;
-    bool never = (kind == SENDS && sends) || (kind == NEXT && !(a->groups && a->groups->open)) ||
-                 ((kind == READS || kind == WRITES) && a->w->program->header[3] % 2);
+    bool never = (kind == SENDS && sends) || (kind == NEXT && !(a->groups && a->groups->open));
     return never ? AFTER : kind;
 }
 
@@ -245,10 +244,11 @@ static weft_case make_object_case(actor *a, choice *c)
         return (weft_case)WEFT_WATCH(w->watch, &a->version);
     case NOTIFIED:
         return (weft_case)WEFT_NOTIFIED(&w->notify[c->which % NOTIFIES]);
-    case READS:
-        return (weft_case)WEFT_READABLE(w->stream[c->which % STREAMS].stream);
     default:
-        return (weft_case)WEFT_WRITABLE(w->stream[c->which % STREAMS].stream);
+        c->which %= STREAMS;
+        c->claimed = random_claim(a, c->which, c->kind == READS);
+        weft_stream *stream = c->claimed ? w->stream[c->which].stream : NULL;
+        return c->kind == READS ? (weft_case)WEFT_READABLE(stream) : (weft_case)WEFT_WRITABLE(stream);
     }
 }
 
@@ -290,8 +290,8 @@ static void judge_chosen(actor *a, choice *c, int code)
         oneshot_received(a, c->which % ONESHOTS, &c->item, code);
         break;
     case HEARS:
-        JUDGE(w, code, code == 0 || code == WEFT_EBUSY || (code == WEFT_ECLOSED && w->broadcast_closed));
-        if (code == 0)
+        JUDGE(w, code, code >= 0 || code == WEFT_EBUSY || (code == WEFT_ECLOSED && w->broadcast_closed));
+        if (code >= 0)
             judge_told(a, &c->item, OP_BROADCAST_SEND);
         break;
     case AFTER:
@@ -320,6 +320,8 @@ static void settle(actor *a, choice *c, bool chosen, int code)
         random_joined(a->w, (int)c->which, -1, code, c->value);
     else if (c->kind == ENDS && c->task)
         a->w->task[c->which].handle = c->task;
+    if (c->claimed)
+        *(c->kind == READS ? &a->w->stream[c->which].reading : &a->w->stream[c->which].writing) = false;
     if (chosen)
         judge_chosen(a, c, code);
 }

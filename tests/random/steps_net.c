@@ -26,6 +26,13 @@ static void judge_failure(actor *a, unsigned stream, int code)
     JUDGE(w, code, code == WEFT_ECLOSED ? w->stream[stream].closed : any_shut(w, stream));
 }
 
+/* False: somebody else is at it, or there is no such stream. */
+bool random_claim(actor *a, unsigned stream, bool reading)
+{
+    stream_state *s = &a->w->stream[stream];
+    return s->stream && !atomic_exchange(reading ? &s->reading : &s->writing, true);
+}
+
 /* ---- reading and writing -------------------------------------------------------------------------------------------- */
 
 static int read_some(actor *a, unsigned stream, uint8_t *buf, size_t size)
@@ -50,7 +57,7 @@ int random_do_READ(actor *a, const step *s)
 {
     unsigned stream = stream_of(a, s->a);
     size_t size = 1 + (s->b & 1 ? s->c : s->c * (size_t)LARGEST / 256);
-    if (atomic_exchange(&a->w->stream[stream].reading, true))
+    if (!random_claim(a, stream, true))
         return NOTHING;
     uint8_t *buf = malloc(size);
     EXPECT(a->w, buf);
@@ -82,7 +89,7 @@ int random_do_WRITE(actor *a, const step *s)
 {
     unsigned stream = stream_of(a, s->a);
     size_t size = 1 + (s->b & 1 ? s->c : s->c * (size_t)LARGEST / 256);
-    if (atomic_exchange(&a->w->stream[stream].writing, true))
+    if (!random_claim(a, stream, false))
         return NOTHING;
     uint8_t *buf = malloc(size);
     EXPECT(a->w, buf);
@@ -95,9 +102,11 @@ int random_do_WRITE(actor *a, const step *s)
 int random_do_SHUTDOWN(actor *a, const step *s)
 {
     unsigned stream = stream_of(a, s->a);
+    if (!a->w->stream[stream].stream)
+        return NOTHING;
     a->w->stream[stream].shut = 1;
     int code = weft_close_write(a->w->stream[stream].stream);
-    if (code < 0)
+    if (code < 0 && code != WEFT_EBUSY) /* somebody writes */
         judge_failure(a, stream, code);
     return code;
 }
@@ -106,6 +115,8 @@ int random_do_SHUTDOWN(actor *a, const step *s)
 int random_do_STREAM_ABORT(actor *a, const step *s)
 {
     stream_state *stream = &a->w->stream[stream_of(a, s->a)];
+    if (!stream->stream)
+        return NOTHING;
     stream->closed = 1;
     if (s->b & 1)
         weft_stream_abort(stream->stream);
@@ -113,6 +124,78 @@ int random_do_STREAM_ABORT(actor *a, const step *s)
         weft_close(weft_stream_ref(stream->stream));
     stream->sure = 1;
     return 0;
+}
+
+/* ---- copying -------------------------------------------------------------------------------------------------------- */
+
+static void unclaim(actor *a, unsigned from, unsigned to)
+{
+    a->w->stream[from].reading = false;
+    a->w->stream[to].writing = false;
+}
+
+static bool claim_both(actor *a, unsigned from, unsigned to)
+{
+    if (!random_claim(a, from, true))
+        return false;
+    if (random_claim(a, to, false))
+        return true;
+    a->w->stream[from].reading = false;
+    return false;
+}
+
+/* How far it came is known to nobody, and so what comes later has no place. */
+static void forget_places(world *w, unsigned from, unsigned to)
+{
+    w->stream[to].unsure = true;
+    w->stream[from ^ 1].unsure = true;
+}
+
+static void judge_copy(actor *a, unsigned from, unsigned to, int64_t code)
+{
+    world *w = a->w;
+    JUDGE(w, code, code >= 0 || code == WEFT_ECANCELED || code == WEFT_ETIMEDOUT || any_shut(w, from) || any_shut(w, to));
+}
+
+static int copy_one_way(actor *a, const step *s, unsigned from, unsigned to)
+{
+    weft_stream *dst = a->w->stream[to].stream, *src = a->w->stream[from].stream;
+    int64_t code = s->b & 1 ? weft_copy(dst, src) : weft_copy_n(dst, src, s->c * 400);
+    random_after_any(a, (int)code);
+    judge_copy(a, from, to, code);
+    return (int)code;
+}
+
+static int copy_both_ways(actor *a)
+{
+    const unsigned x = 1, y = 2;
+    if (!claim_both(a, x, y))
+        return NOTHING;
+    int code = NOTHING;
+    if (claim_both(a, y, x)) {
+        forget_places(a->w, x, y);
+        forget_places(a->w, y, x);
+        code = weft_copy_bidirectional(a->w->stream[x].stream, a->w->stream[y].stream, NULL, NULL);
+        random_after_any(a, code);
+        judge_copy(a, x, y, code);
+        unclaim(a, y, x);
+    }
+    unclaim(a, x, y);
+    return code;
+}
+
+/* Never in a circle, where bytes would go round for ever and the paused clock would stand still: between the two pairs in memory, or upwards. */
+int random_do_COPY(actor *a, const step *s)
+{
+    unsigned from = stream_of(a, s->a), to = stream_of(a, s->a >> 4);
+    if (a->w->program->header[1] & 16)
+        return copy_both_ways(a);
+    if (from / 2 >= to / 2 || !claim_both(a, from, to))
+        return NOTHING;
+    forget_places(a->w, from, to);
+    int code = copy_one_way(a, s, from, to);
+    unclaim(a, from, to);
+    return code;
 }
 
 /* ---- datagrams ------------------------------------------------------------------------------------------------------ */
@@ -160,12 +243,16 @@ int random_do_CONNECT(actor *a, const step *s)
 {
     weft_stream *stream;
     weft_tcp_options o = {.linger = WEFT_LINGER_RESET};
+    char c = 'x';
     before b = random_before(a);
     int code = random_after(a, &b, weft_tcp_connect(&stream, a->w->address, &o));
     JUDGE(a->w, code, code == 0 ? stream != NULL : !stream);
     JUDGE(a->w, code, code >= 0 || code == WEFT_ECANCELED || code == WEFT_ETIMEDOUT || code == WEFT_ECONNRESET); /* an accepter hangs up early */
     if (code == 0 && (s->a & 1))
         random_after_any(a, (int)weft_write_some(stream, "x", 1));
+    if (code == 0 && (s->a & 2))
+        random_after_any(a, (int)weft_read(stream, &c, 1));
+    EXPECT(a->w, c == 'x');
     weft_close(stream);
     return code;
 }
@@ -185,5 +272,51 @@ int random_do_ACCEPT(actor *a, const step *s)
         random_after_any(a, (int)weft_read(stream, &c, 1));
     EXPECT(a->w, c == 'x');
     weft_close(stream);
+    return code;
+}
+
+/* ---- servers -------------------------------------------------------------------------------------------------------- */
+
+typedef struct server {
+    world *world;
+    const step *step;
+    atomic_int handlers;
+} server;
+
+static void handler_ends(void *arg)
+{
+    server *sv = arg;
+    sv->handlers--;
+}
+
+static void *handle(weft_stream *peer, void *arg)
+{
+    server *sv = arg;
+    char c;
+    sv->handlers++;
+    EXPECT(sv->world, weft_defer(handler_ends, sv) == 0);
+    if (sv->step->a & 1)
+        (void)weft_sleep(random_ns(sv->step->b));
+    while (weft_read(peer, &c, 1) == 1 && weft_write(peer, &c, 1) == 1)
+        if (sv->step->a & 2)
+            weft_panic("a handler's");
+    return NULL;
+}
+
+/* None of its handlers outlives it. A job would hold the clock that the handlers wait for. */
+int random_do_SERVE(actor *a, const step *s)
+{
+    server sv = {.world = a->w, .step = s};
+    weft_serve_options o = {
+        .max_connections = s->b % 3, .drain_timeout = s->c & 1 ? random_ns(s->c >> 1) : 0, .nagle = s->a & 8};
+    frame f;
+    if (a->kind == JOB || random_ns(s->c >> 1) < 0)
+        return NOTHING;
+    random_frame_enter(a, &f, 1 + random_ns(s->b >> 2));
+    int code = weft_serve(a->w->listener, handle, &sv, &o);
+    JUDGE(a->w, code, code == WEFT_EBUSY || code == WEFT_ECANCELED || code == WEFT_ETIMEDOUT);
+    random_after_any(a, code);
+    EXPECT(a->w, sv.handlers == 0);
+    random_frame_leave(a, &f);
     return code;
 }

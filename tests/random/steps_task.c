@@ -63,7 +63,7 @@ void *random_thread(void *arg)
 
 /* ---- spawning ------------------------------------------------------------------------------------------------------- */
 
-enum { DETACHED = 1, PINNED = 2, GROUPED = 4, COPIED = 8, NAMED = 16, LARGE = 32 };
+enum { DETACHED = 1, PINNED = 2, GROUPED = 4, COPIED = 8, NAMED = 16, LARGE = 32, STORED = 64 };
 
 /* Where a child would go; NULL: nowhere. */
 static near_group *group_for(const actor *a, const step *s)
@@ -102,9 +102,9 @@ static int spawned(actor *a, const step *s, const near_group *near, weft_task *t
         keep(w, s, t);
     if (result == 0)
         return 0;
-    EXPECT(w, near && !t);
+    JUDGE(w, result, !t && (near || (w->stopping && result == WEFT_ECANCELED)));
     random_task_not_spawned(w, s->task);
-    if (result != WEFT_ECANCELED || !random_group_cancelled(w, near->id))
+    if (result != WEFT_ECANCELED || !(w->stopping || random_group_cancelled(w, near->id)))
         random_after_any(a, result);
     else if (a->kind == STRAND && random_abortable(w, a->task))
         w->task[a->task].may_have_met = 1;
@@ -136,7 +136,7 @@ static int spawn_block(actor *a, const step *s, task_kind kind)
     o.blocking = kind == JOB;
     o.pinned = o.pinned && kind != JOB;
     o.copy_arg = s->a & COPIED ? sizeof copy : 0;
-    random_task_spawning(a->w, s->task, kind, a->task, near ? near->id : -1);
+    random_task_spawning(a->w, s->task, kind, near ? near->id : -1);
     if (s->a & COPIED)
         free(child);
     int result = weft_spawn_with(near ? NULL : &t, &o, random_task, s->a & COPIED ? &copy : child);
@@ -148,15 +148,41 @@ static int spawn_block(actor *a, const step *s, task_kind kind)
 int random_do_SPAWN(actor *a, const step *s) { return spawn_block(a, s, STRAND); }
 int random_do_JOB(actor *a, const step *s) { return spawn_block(a, s, JOB); }
 
+typedef struct storage {
+    weft_task_storage storage;
+    world *world;
+} storage;
+
+static void release_storage(weft_task_storage *self)
+{
+    storage *st = WEFT_CONTAINER_OF(self, storage, storage);
+    st->world->storages_gone++;
+    free(st);
+}
+
+static int spawn_in_storage(actor *a, const step *s, weft_task **t, weft_future *f)
+{
+    storage *st = malloc(sizeof *st);
+    EXPECT(a->w, st);
+    st->storage.release = release_storage;
+    st->world = a->w;
+    a->w->storages++;
+    a->w->task[s->task].stored = true;
+    int result = weft_spawn_future_in(t, &st->storage, f);
+    if (result < 0)
+        release_storage(&st->storage);
+    return result;
+}
+
 int random_do_SPAWN_FUTURE(actor *a, const step *s)
 {
     near_group *near = group_for(a, s);
     weft_spawn_options o = spawn_options(s, near);
     weft_task *t = NULL;
     o.stack_size = 0;
-    random_task_spawning(a->w, s->task, FUTURE, a->task, near ? near->id : -1);
+    random_task_spawning(a->w, s->task, FUTURE, near ? near->id : -1);
     weft_future *f = random_future(a, s, FUTURE);
-    int result = weft_spawn_future_with(near ? NULL : &t, &o, f);
+    int result = !near && (s->a & STORED) ? spawn_in_storage(a, s, &t, f) : weft_spawn_future_with(near ? NULL : &t, &o, f);
     if (result < 0)
         free(f);
     return spawned(a, s, near, t, result);
@@ -165,7 +191,7 @@ int random_do_SPAWN_FUTURE(actor *a, const step *s)
 int random_do_THREAD(actor *a, const step *s)
 {
     start *child = make_start(a, s, NULL);
-    random_task_spawning(a->w, s->task, THREAD, a->task, -1);
+    random_task_spawning(a->w, s->task, THREAD, -1);
     EXPECT(a->w, pthread_create(&a->w->thread[s->task], NULL, random_thread, child) == 0);
     return 0;
 }

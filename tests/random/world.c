@@ -60,7 +60,7 @@ void random_world_open(world *w)
 {
     open_chans(w);
     open_locks(w);
-    for (unsigned i = 0; i < 4; i += 2)
+    for (unsigned i = 0; i < 4 && !w->abrupt; i += 2)
         EXPECT(w, weft_stream_pair(&w->stream[i].stream, &w->stream[i + 1].stream) == 0);
     if (!w->options->pure)
         open_sockets(w);

@@ -20,7 +20,7 @@ typedef struct task_state {
     _Atomic(weft_aborter *) aborter;
     task_kind kind;
     int group;                         /* the step that made it; -1: none */
-    unsigned owner;                    /* who spawned it */
+    bool stored;                       /* in storage of ours: it has no result */
     atomic_int spawned, begun, gone;   /* gone: its argument, exactly once */
     atomic_int aborted, sure;          /* by name */
     atomic_int panics, fails, returns; /* said before it is done */
@@ -68,6 +68,7 @@ typedef struct world {
     const uint8_t *bytes;
     size_t size;
     weft_runtime *runtime;
+    bool abrupt; /* the root does not wait for the others: the runtime stops them */
 
     weft_chan *chan[CHANS];
     weft_token *token[TOKENS];
@@ -94,7 +95,7 @@ typedef struct world {
     deferred deferred[RANDOM_STEPS];
     pthread_t thread[RANDOM_TASKS];
 
-    atomic_bool ending;
+    atomic_bool ending, stopping;
     atomic_int live; /* arguments that are not gone */
     weft_notify quiet;
 
@@ -111,6 +112,7 @@ typedef struct world {
     atomic_int udp_closed[UDPS];
     atomic_bool udp_receiving[UDPS];
     atomic_int locals, locals_gone;
+    atomic_int storages, storages_gone;
     atomic_long blocks; /* of the allocator */
     atomic_bool advanced;
 
@@ -217,7 +219,7 @@ bool random_abortable(world *w, unsigned task);
 bool random_group_cancelled(world *w, int group);
 
 /* The life of an argument. */
-void random_task_spawning(world *w, unsigned task, task_kind kind, unsigned owner, int group);
+void random_task_spawning(world *w, unsigned task, task_kind kind, int group);
 void random_task_not_spawned(world *w, unsigned task);
 void random_task_begins(world *w, unsigned task);
 void random_task_gone(world *w, unsigned task);
@@ -266,6 +268,9 @@ void random_abort(world *w, unsigned task);
 void random_coro_pause(actor *a, const step *s);
 /* … is about to panic. */
 void random_coro_panics(actor *a);
+
+/* One direction of a stream: a second to use it would be busy. False: somebody else is at it, or there is no such stream. */
+bool random_claim(actor *a, unsigned stream, bool reading);
 
 enum { NOTHING = 1000 }; /* noted by a step that finds nothing to do */
 
