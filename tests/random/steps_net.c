@@ -175,6 +175,7 @@ static int copy_both_ways(actor *a)
     if (claim_both(a, y, x)) {
         forget_places(a->w, x, y);
         forget_places(a->w, y, x);
+        a->w->stream[x].shut = a->w->stream[y].shut = 1; /* when the other one's input ends */
         code = weft_copy_bidirectional(a->w->stream[x].stream, a->w->stream[y].stream, NULL, NULL);
         random_after_any(a, code);
         judge_copy(a, x, y, code);

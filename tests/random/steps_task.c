@@ -16,14 +16,36 @@ void random_start_drop(void *arg)
     random_task_gone(w, task);
 }
 
-static void begin(actor *a, body *b, near_group *near, const start *s)
+/* On the heap, as deferred calls come after the body's own frame. */
+typedef struct life {
+    actor actor;
+    body body;
+    near_group near;
+    void *start;
+} life;
+
+static actor *begin(void *arg)
 {
+    start *s = arg;
+    life *l = calloc(1, sizeof *l);
+    EXPECT(s->w, l);
     random_task_begins(s->w, s->task);
-    *b = (body){0};
-    *near = (near_group){.group = s->group, .id = s->group_id, .open = true};
-    *a = (actor){.w = s->w, .task = s->task, .kind = s->w->task[s->task].kind, .body = b};
-    if (s->group)
-        a->groups = near;
+    l->start = arg;
+    l->near = (near_group){.group = s->group, .id = s->group_id, .open = true};
+    l->actor.w = s->w;
+    l->actor.task = s->task;
+    l->actor.kind = s->w->task[s->task].kind;
+    l->actor.body = &l->body;
+    l->actor.groups = s->group ? &l->near : NULL;
+    return &l->actor;
+}
+
+static void end(void *arg)
+{
+    life *l = WEFT_CONTAINER_OF(arg, life, actor);
+    void *s = l->start;
+    free(l);
+    random_start_drop(s);
 }
 
 static void *finish(actor *a)
@@ -38,26 +60,20 @@ static void *finish(actor *a)
 void *random_task(void *arg)
 {
     const start *s = arg;
-    actor a;
-    body b;
-    near_group near;
-    begin(&a, &b, &near, s);
-    EXPECT(a.w, weft_defer(random_start_drop, arg) == 0);
-    random_run_steps(&a, s->from, s->to);
-    return finish(&a);
+    actor *a = begin(arg);
+    EXPECT(a->w, weft_defer(end, a) == 0);
+    random_run_steps(a, s->from, s->to);
+    return finish(a);
 }
 
 void *random_thread(void *arg)
 {
-    start *s = arg;
-    actor a;
-    body b;
-    near_group near;
-    begin(&a, &b, &near, s);
-    EXPECT(a.w, weft_runtime_enter(a.w->runtime) == 0);
-    random_run_steps(&a, s->from, s->to);
-    EXPECT(a.w, weft_runtime_leave() == 0);
-    random_start_drop(s);
+    const start *s = arg;
+    actor *a = begin(arg);
+    EXPECT(a->w, weft_runtime_enter(a->w->runtime) == 0);
+    random_run_steps(a, s->from, s->to);
+    EXPECT(a->w, weft_runtime_leave() == 0);
+    end(a);
     return NULL;
 }
 
