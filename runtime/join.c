@@ -80,15 +80,16 @@ static void leave_case(weft_case *c)
 
 const struct weft_case_ops weft_case_join_ = {.poll = poll_case, .leave = leave_case};
 
-/* The task has not ended. Where it is the next to run here anyway, it runs first. */
+/* The task has not ended. Where it is the next to run here anyway, it runs first. Oneself is refused before an interruption is met: nobody
+ * would hear of that one. */
 static inline int wait_for(weft_task *task)
 {
     wf_exec *exec;
+    if (wf_unlikely(is_myself(task)))
+        return WEFT_EDEADLK;
     int err = wf_await_entry(&exec);
     if (wf_unlikely(err < 0))
-        return err == WEFT_EDEADLK || exec->task != task ? err : WEFT_EDEADLK;
-    if (wf_unlikely(exec->task == task))
-        return WEFT_EDEADLK;
+        return err;
     if (wf_worker_lend(exec, task) && wf_state_done(&task->state))
         return 0;
     join_op op = {.task = task};
