@@ -7,34 +7,9 @@
 
 typedef struct join_op {
     weft_task *task;
-    bool set; /* our waker is in the task */
+    bool set;        /* our waker is in the task */
+    weft_waker mine; /* which that is, to compare with: the reference is the task's */
 } join_op;
-
-static ssize_t join_poll(void *arg, weft_context *cx)
-{
-    join_op *op = arg;
-    weft_task *task = op->task;
-    if (op->set)
-        return wf_state_done(&task->state) ? 0 : WEFT_PENDING;
-    switch (wf_state_join_lock(&task->state)) {
-    case WF_JOIN_DONE:
-        return 0;
-    case WF_JOIN_BUSY:
-        return WEFT_EBUSY;
-    default:
-        break;
-    }
-    weft_waker waker;
-    int err = wf_context_clone_waker(cx, &waker);
-    if (err == 0)
-        task->joiner = waker;
-    wf_join unlocked = wf_state_join_unlock(&task->state, err == 0);
-    if (err == 0 && unlocked == WF_JOIN_DONE)
-        weft_waker_drop(&waker); /* it ended meanwhile and has not seen the waker */
-    else
-        op->set = err == 0;
-    return unlocked == WF_JOIN_DONE ? 0 : err < 0 ? err : WEFT_PENDING;
-}
 
 static ssize_t join_cancel(void *arg)
 {
@@ -47,6 +22,37 @@ static ssize_t join_cancel(void *arg)
     wf_join unlocked = wf_state_join_unlock(&op->task->state, false);
     weft_waker_drop(&waker);
     return unlocked == WF_JOIN_DONE ? 0 : WEFT_PENDING;
+}
+
+/* Of several tasks that poll in turn, the last is the one that is woken. */
+static ssize_t join_poll(void *arg, weft_context *cx)
+{
+    join_op *op = arg;
+    weft_task *task = op->task;
+    if (op->set && (wf_state_done(&task->state) || weft_waker_will_wake(&op->mine, weft_context_waker(cx))))
+        return wf_state_done(&task->state) ? 0 : WEFT_PENDING;
+    if (op->set && join_cancel(op) == 0)
+        return 0;
+    op->set = false;
+    switch (wf_state_join_lock(&task->state)) {
+    case WF_JOIN_DONE:
+        return 0;
+    case WF_JOIN_BUSY:
+        return WEFT_EBUSY;
+    default:
+        break;
+    }
+    weft_waker waker = {NULL, NULL};
+    int err = wf_context_clone_waker(cx, &waker);
+    if (err == 0)
+        task->joiner = waker;
+    op->mine = waker;
+    wf_join unlocked = wf_state_join_unlock(&task->state, err == 0);
+    if (err == 0 && unlocked == WF_JOIN_DONE)
+        weft_waker_drop(&waker); /* it ended meanwhile and has not seen the waker */
+    else
+        op->set = err == 0;
+    return unlocked == WF_JOIN_DONE ? 0 : err < 0 ? err : WEFT_PENDING;
 }
 
 static const wf_op_ops join_ops = {.poll = join_poll, .cancel = join_cancel};

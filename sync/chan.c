@@ -319,14 +319,14 @@ static ssize_t look_again(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
     if (err < 0)
         return err;
     int result = op->node.done ? op->node.status : WEFT_EAGAIN;
-    bool same = op->node.done || op->node.select || weft_waker_will_wake(&op->node.waker, weft_context_waker(cx));
+    bool same = op->node.done || weft_waker_will_wake(&op->node.waker, weft_context_waker(cx));
     if (!op->node.done && op->node.select) {
         result = operate_locked(ch, op, op->node.select, &other);
         if (result != WEFT_EAGAIN)
             wf_node_unlink(&op->node.node);
     }
     unlock_and_wake(ch, &other);
-    return same ? result : hand_over(op, cx);
+    return same || result != WEFT_EAGAIN ? result : hand_over(op, cx);
 }
 
 ssize_t wf_chan_poll(void *arg, weft_context *cx) WF_NO_THREAD_SAFETY
