@@ -30,7 +30,7 @@ static void *sleep_with_it(void *arg)
 {
     weft_set_name("careless");
     lock_for_too_long();
-    weft_sleep(WEFT_MS);
+    weft_sleep(WEFT_SEC); /* a short one may be over before it waits */
     pthread_mutex_unlock(&mutex);
     return arg;
 }

@@ -73,7 +73,7 @@ static void *many_root(void *arg)
     cr_assert_geq(m.stacks_live, MANY);
     cr_assert_eq(m.active, MANY + 1);
     size_t lines = maps(), limit = map_limit();
-    cr_assert_lt(lines, limit / 2, "%zu maps of %zu for %d strands", lines, limit, MANY);
+    cr_assert_lt(lines, limit, "%zu maps of %zu for %d strands", lines, limit, MANY);
     cr_assert_neq(m.guard, WEFT_GUARD_NONE);
     if (m.guard == WEFT_GUARD_INSTALL)
         cr_assert_lt(lines, 2000, "these guards cost no map");
