@@ -472,6 +472,8 @@ Test(blocking, without_a_thread_to_be_had_it_fails_and_nothing_is_left)
 {
     if (WF_TEST_SANITIZED)
         cr_skip_test("needs its address space");
+    if (WF_TEST_EMULATED)
+        cr_skip_test("qemu ignores RLIMIT_AS");
     run(1, no_thread_root, NULL);
 }
 

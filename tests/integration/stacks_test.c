@@ -175,6 +175,7 @@ static int last_words(unsigned workers, weft_fn root, char *text, size_t size)
     text[length] = '\0';
     close(ends[0]);
     cr_assert_eq(waitpid(pid, &status, 0), pid);
+    wf_test_own_words(text);
     return status;
 }
 
