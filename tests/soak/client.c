@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { ACTORS = 8, CONVERSATIONS_MOST = 1000 * 1000 };
+enum { ACTORS = 8, CROWD_MOST = 1024, CONVERSATIONS_MOST = 1000 * 1000 };
 
 static void tell(actor *a, const char *what)
 {
@@ -62,6 +63,23 @@ void actor_linger(actor *a, unsigned ms)
     long ns = (long)below(&a->luck, ms * 1000 + 1) * 1000;
     struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
     nanosleep(&t, NULL);
+}
+
+/* Those that are beyond the server's limit wait in the kernel. Some say the first part only of what is in a->out. */
+void actor_bring_crowd(actor *a, size_t size)
+{
+    static _Thread_local int fds[CROWD_MOST];
+    unsigned n = 0, most = 1 + below(&a->luck, a->to->crowd);
+    while (n < most && !atomic_load(&a->shared->stop) && (fds[n] = link_dial(a->to, &a->luck)) >= 0)
+        n++;
+    atomic_fetch_add(&a->shared->opened, n);
+    for (unsigned i = 0; i < n; i += 1 + below(&a->luck, 8))
+        (void)send(fds[i], a->out, below(&a->luck, (unsigned)size + 1), MSG_NOSIGNAL);
+    actor_linger(a, 800);
+    for (unsigned i = 0; i < n; i++) {
+        client_link l = {.fd = fds[i]};
+        actor_die(a, &l);
+    }
 }
 
 static void *act(void *arg)

@@ -23,6 +23,9 @@ void actor_die(actor *a, client_link *l);
 /* For at most @ms milliseconds. */
 void actor_linger(actor *a, unsigned ms);
 
+/* Many connections by one who mostly says nothing, except this now and then. */
+void actor_bring_crowd(actor *a, size_t size);
+
 /* One conversation of each kind of server. */
 void converse_in_frames(actor *a);
 void converse_in_http(actor *a);

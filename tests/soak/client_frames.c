@@ -5,8 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { CROWD_MOST = 1024 };
-
 /* The next frame, in a->out. Its size as a whole. */
 static size_t make_frame(actor *a, unsigned most, int fragile)
 {
@@ -138,23 +136,6 @@ static void be_fragile(actor *a, client_link *l)
     link_close(l);
 }
 
-/* Many connections by one who mostly says nothing. Those that are beyond the server's limit wait in the kernel. */
-static void bring_a_crowd(actor *a)
-{
-    static _Thread_local int fds[CROWD_MOST];
-    unsigned n = 0, most = 1 + below(&a->luck, a->to->crowd);
-    while (n < most && !atomic_load(&a->shared->stop) && (fds[n] = link_dial(a->to, &a->luck)) >= 0)
-        n++;
-    atomic_fetch_add(&a->shared->opened, n);
-    for (unsigned i = 0; i < n; i += 1 + below(&a->luck, 8))
-        (void)send(fds[i], a->out, below(&a->luck, (unsigned)make_frame(a, 200, 1)), MSG_NOSIGNAL);
-    actor_linger(a, 800);
-    for (unsigned i = 0; i < n; i++) {
-        client_link l = {.fd = fds[i]};
-        actor_die(a, &l);
-    }
-}
-
 void converse_in_frames(actor *a)
 {
     /* clang-format off */
@@ -164,7 +145,7 @@ void converse_in_frames(actor *a)
     /* clang-format on */
     client_link l;
     if (below(&a->luck, 60) == 0)
-        bring_a_crowd(a);
+        actor_bring_crowd(a, make_frame(a, 200, 1));
     else if (actor_open(a, &l) == 0)
         ways[below(&a->luck, sizeof ways / sizeof ways[0])](a, &l);
 }

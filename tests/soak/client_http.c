@@ -188,6 +188,9 @@ void converse_in_http(actor *a)
     static void (*const ways[])(actor *, client_link *) = {behave,       behave,       behave,         behave,
                                                            stop_halfway, stop_halfway, speak_nonsense, never_read};
     client_link l;
-    if (actor_open(a, &l) == 0)
+    size_t body;
+    if (below(&a->luck, 30) == 0)
+        actor_bring_crowd(a, make_post(a, &body));
+    else if (actor_open(a, &l) == 0)
         ways[below(&a->luck, sizeof ways / sizeof ways[0])](a, &l);
 }

@@ -144,13 +144,15 @@ static void stop_clients(soak *s, clients *c)
 
 static void send_signal(soak *s, int which)
 {
-    if (kill(s->parties[0].pid, which ? SIGHUP : SIGUSR1) == 0)
+    if (s->parties[0].pid > 0 && kill(s->parties[0].pid, which ? SIGHUP : SIGUSR1) == 0)
         s->signals[which]++;
 }
 
 static void stop_for_a_moment(soak *s)
 {
     pid_t pid = s->parties[below(&s->luck, (unsigned)s->count)].pid;
+    if (pid <= 0)
+        return;
     kill(pid, SIGSTOP);
     rest(0.01 + 0.001 * below(&s->luck, 150));
     kill(pid, SIGCONT);
@@ -296,6 +298,7 @@ static void stop_in_a_storm(soak *s, clients *c)
     stop_clients(s, c);
 }
 
+/* What has failed need not be looked at any longer: the servers are still stopped by the caller. */
 static void weather(soak *s)
 {
     clients c;
@@ -304,10 +307,14 @@ static void weather(soak *s)
     calm(s, &c, 0);
     for (int i = 0; i < s->count; i++)
         s->parties[i].warm = s->parties[i].end;
+    if (s->failure)
+        return;
     storm(s, &c, s->seconds - first);
     calm(s, &c, s->settle >= POOL_LEAVES_AFTER);
-    expect_signals(s);
-    stop_in_a_storm(s, &c);
+    if (!s->failure)
+        expect_signals(s);
+    if (!s->failure)
+        stop_in_a_storm(s, &c);
 }
 
 static void show_errors(const soak *s)

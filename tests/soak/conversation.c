@@ -95,10 +95,11 @@ int abort_somebody(uint64_t *luck)
     conversation *c = fragile;
     for (unsigned i = fragile_count ? below(luck, fragile_count) : 0; i > 0; i--)
         c = c->next;
-    if (c && c->aborter)
+    int found = c && c->aborter;
+    if (found)
         weft_aborter_abort(c->aborter);
     pthread_mutex_unlock(&lock);
-    return c && c->aborter;
+    return found;
 }
 
 /* ---- the conversation ------------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* server.c - soak_server: echoes frames over TCP, over sharded TCP, over a Unix socket and over TLS, and tells what it has.
+/* server.c - soak_server: echoes frames over TCP, over sharded TCP, without a stack, over a Unix socket and over TLS, and tells what it has.
  *
  *   soak_server DIRECTORY [SEED]
  *
@@ -14,7 +14,7 @@
 #include <weft/tls.h>
 #endif
 
-enum { CONNECTIONS_MOST = 256, LISTENERS_MOST = 5, PATH_TEXT = 100 };
+enum { CONNECTIONS_MOST = 256, LISTENERS_MOST = 6, PATH_TEXT = 100 };
 
 tally counted;
 
@@ -37,13 +37,15 @@ typedef struct program {
 
 /* ---- control ---------------------------------------------------------------------------------------------------- */
 
+static void *control(weft_stream *peer, void *arg);
+
 static uint64_t connections(const program *p)
 {
     uint64_t active = 0;
     for (int i = 0; i < p->count; i++) {
         weft_serve_counters c;
         weft_serve_counters_get(&p->doors[i].counters, &c);
-        active += p->doors[i].handler == converse ? c.active : 0;
+        active += p->doors[i].handler != control ? c.active : 0;
     }
     return active;
 }
@@ -148,10 +150,12 @@ static int open_doors(program *p)
 {
     weft_serve_options few = {.max_connections = CONNECTIONS_MOST, .drain_timeout = WEFT_SEC};
     weft_serve_options shards = {.shards = 1, .drain_timeout = WEFT_SEC};
+    weft_serve_options stackless = {.future = converse_without_stack, .drain_timeout = WEFT_SEC};
     weft_serve_options any = {.drain_timeout = WEFT_SEC};
     int err = open_door(p, "tcp", converse, few);
     err = err < 0 ? err : open_door(p, "shards", converse, shards);
     err = err < 0 ? err : open_door(p, "unix", converse, any);
+    err = err < 0 ? err : open_door(p, "stackless", NULL, stackless);
     err = err < 0 ? err : open_tls_door(p);
     return err < 0 ? err : open_door(p, "control", control, any);
 }

@@ -20,6 +20,8 @@ extern tally counted;
 
 /* conversation.c: a connection, and who aborts it. */
 void *converse(weft_stream *peer, void *arg);
+/* stackless.c: a connection without a stack. */
+weft_future *converse_without_stack(weft_stream *peer, void *arg);
 /* Abort one of those that said they are fragile. Nonzero if there was one. */
 int abort_somebody(uint64_t *luck);
 /* End the era of the scopes that are bound to it, and begin another. */

@@ -57,7 +57,7 @@ static inline uint64_t chance_of(uint64_t seed, uint64_t n)
     return state;
 }
 
-enum { ENDPOINTS_MOST = 6, ADDRESS_TEXT = 128, PROBLEM_TEXT = 160 };
+enum { ENDPOINTS_MOST = 8, ADDRESS_TEXT = 128, PROBLEM_TEXT = 160 };
 
 typedef enum speech { SPEECH_FRAMES, SPEECH_HTTP } speech;
 
