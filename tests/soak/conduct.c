@@ -25,6 +25,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LAST_STORM 0.4 /* seconds */
+#define IMPATIENT 5.0  /* seconds, for those who have pressed Ctrl-C */
+
 /* A crowd by one client; soak_server's limit over plain TCP is less than one of them. */
 enum { STOP_SECONDS = 20, BIG_FILE = 1000 * 1000, CROWD_BEYOND_LIMIT = 400, CROWD = 500, CROWD_TLS = 60 };
 
@@ -291,7 +294,7 @@ static int start_servers(soak *s, char **programs)
 /* The servers are told to stop while everybody is busy with them. */
 static void stop_in_a_storm(soak *s, clients *c)
 {
-    storm(s, c, 0.4);
+    storm(s, c, LAST_STORM);
     command(s, "read\n");
     atomic_store(&s->shared->ending, 1);
     parties_stop(s->parties, s->count, STOP_SECONDS);
@@ -309,7 +312,9 @@ static void weather(soak *s)
         s->parties[i].warm = s->parties[i].end;
     if (s->failure)
         return;
-    storm(s, &c, s->seconds - first);
+    storm(s, &c, s->seconds - first - LAST_STORM);
+    if (interrupted && s->settle > IMPATIENT)
+        s->settle = IMPATIENT;
     calm(s, &c, s->settle >= POOL_LEAVES_AFTER);
     if (!s->failure)
         expect_signals(s);
