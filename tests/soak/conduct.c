@@ -71,8 +71,8 @@ static void read_one(soak *s, party *p, reading *now)
 
 static void raise_peak(reading *peak, const reading *now)
 {
-    long *high[] = {&peak->memory, &peak->descriptors, &peak->threads, &peak->tasks, &peak->connections};
-    const long value[] = {now->memory, now->descriptors, now->threads, now->tasks, now->connections};
+    long *high[] = {&peak->memory, &peak->descriptors, &peak->pipes, &peak->threads, &peak->tasks, &peak->connections};
+    const long value[] = {now->memory, now->descriptors, now->pipes, now->threads, now->tasks, now->connections};
     for (unsigned i = 0; i < sizeof value / sizeof value[0]; i++)
         if (value[i] > *high[i])
             *high[i] = value[i];

@@ -88,18 +88,23 @@ static long field(const char *text, const char *name)
     return at ? strtol(at + strlen(name), NULL, 10) : NOT_KNOWN;
 }
 
-static long count_descriptors(pid_t pid)
+/* Ends of pipes are counted apart: a runtime keeps some idle ones. */
+static void count_descriptors(pid_t pid, reading *now)
 {
-    char path[64];
-    long n = -2; /* "." and ".." */
+    char path[64], what[16];
     snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
     DIR *folder = opendir(path);
+    now->descriptors = now->pipes = folder ? 0 : NOT_KNOWN;
     if (!folder)
-        return NOT_KNOWN;
-    while (readdir(folder))
-        n++;
+        return;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        ssize_t n = readlinkat(dirfd(folder), entry->d_name, what, sizeof what);
+        if (n >= 5 && memcmp(what, "pipe:", 5) == 0)
+            now->pipes++;
+        else if (n >= 0)
+            now->descriptors++;
+    }
     closedir(folder);
-    return n;
 }
 
 void party_read(const party *p, reading *now)
@@ -112,11 +117,9 @@ void party_read(const party *p, reading *now)
         text[n > 0 ? n : 0] = '\0';
         close(fd);
     }
-    *now = (reading){.memory = field(text, "VmRSS:"),
-                     .descriptors = count_descriptors(p->pid),
-                     .threads = field(text, "Threads:"),
-                     .tasks = NOT_KNOWN,
-                     .connections = NOT_KNOWN};
+    *now = (reading){
+        .memory = field(text, "VmRSS:"), .threads = field(text, "Threads:"), .tasks = NOT_KNOWN, .connections = NOT_KNOWN};
+    count_descriptors(p->pid, now);
 }
 
 int party_ended(party *p)

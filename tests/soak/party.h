@@ -9,8 +9,8 @@ enum { PARTIES_MOST = 3, NOT_KNOWN = -1 };
 
 /* What has to come back to where it began. */
 typedef struct reading {
-    long memory; /* resident, KiB */
-    long descriptors, threads, tasks, connections;
+    long memory;                                          /* resident, KiB */
+    long descriptors, pipes, threads, tasks, connections; /* descriptors: but for pipes */
 } reading;
 
 typedef struct party {

@@ -1,4 +1,4 @@
-/* server.c - soak_server: echoes frames over TCP, over sharded TCP, without a stack, over a Unix socket and over TLS, and tells what it has.
+/* server.c - soak_server: echoes frames over TCP, over sharded TCP, without a stack, over a Unix socket, over TLS and through a proxy, and tells what it has.
  *
  *   soak_server DIRECTORY [SEED]
  *
@@ -14,7 +14,7 @@
 #include <weft/tls.h>
 #endif
 
-enum { CONNECTIONS_MOST = 256, LISTENERS_MOST = 6, PATH_TEXT = 100 };
+enum { CONNECTIONS_MOST = 256, LISTENERS_MOST = 7, PATH_TEXT = 100 };
 
 tally counted;
 
@@ -129,6 +129,8 @@ static int open_door(program *p, const char *name, weft_handler handler, weft_se
     p->count++;
     weft_listener_addr(d->listener, &addr);
     printf("%s %s\n", name, weft_addr_format(&addr, text, sizeof text));
+    if (options.shards)
+        errands_know(text);
     return weft_spawn(&d->server, serve, d);
 }
 
@@ -156,6 +158,7 @@ static int open_doors(program *p)
     err = err < 0 ? err : open_door(p, "shards", converse, shards);
     err = err < 0 ? err : open_door(p, "unix", converse, any);
     err = err < 0 ? err : open_door(p, "stackless", NULL, stackless);
+    err = err < 0 ? err : open_door(p, "proxy", pass_on, any);
     err = err < 0 ? err : open_tls_door(p);
     return err < 0 ? err : open_door(p, "control", control, any);
 }
@@ -183,6 +186,7 @@ static int until_told(program *p)
     err = err < 0 ? err : weft_spawn(&tasks[0], count_usr1, usr1);
     err = err < 0 ? err : weft_spawn(&tasks[1], end_eras, hup);
     err = err < 0 ? err : weft_spawn(&tasks[2], unrest, &p->seed);
+    err = err < 0 ? err : errand_process();
     err = err < 0 ? err : open_doors(p);
     if (err == 0) {
         puts("ready");

@@ -32,6 +32,13 @@ void last_era(void);
 /* labour.c: before an echo. 0, or an interruption. */
 int labour(const frame *f, unsigned char *bytes);
 
+/* errands.c: one of those, by chance; and a connection that is passed on. */
+void errands_know(const char *own_address);
+void errand(uint64_t *luck);
+/* 0 or a negative code. The first one starts what stays. */
+int errand_process(void);
+void *pass_on(weft_stream *peer, void *arg);
+
 /* unrest.c: what the server does to itself while there is a storm. */
 void unrest_set(int on);
 void *unrest(void *arg);

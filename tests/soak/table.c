@@ -29,6 +29,7 @@ static void print_party(const party *p)
 {
     print_row(p->name, "memory (KiB)", p->start.memory, p->warm.memory, p->peak.memory, p->end.memory);
     print_row("", "descriptors", p->start.descriptors, p->warm.descriptors, p->peak.descriptors, p->end.descriptors);
+    print_row("", "ends of pipes", p->start.pipes, p->warm.pipes, p->peak.pipes, p->end.pipes);
     print_row("", "threads", p->start.threads, p->warm.threads, p->peak.threads, p->end.threads);
     print_row("", "live tasks", p->start.tasks, p->warm.tasks, p->peak.tasks, p->end.tasks);
     print_row("", "connections", p->start.connections, p->warm.connections, p->peak.connections, p->end.connections);
@@ -55,8 +56,8 @@ int table_returned(const soak *s, int with_threads)
 {
     for (int i = 0; i < s->count; i++) {
         const party *p = &s->parties[i];
-        if (p->end.descriptors != p->start.descriptors || p->end.tasks > p->start.tasks || p->end.connections > 0 ||
-            (with_threads && p->end.threads > p->start.threads))
+        if (p->end.descriptors != p->start.descriptors || p->end.pipes > p->start.pipes + PIPES_KEPT ||
+            p->end.tasks > p->start.tasks || p->end.connections > 0 || (with_threads && p->end.threads > p->start.threads))
             return 0;
     }
     return 1;
@@ -74,6 +75,8 @@ static int judge_party(const soak *s, const party *p)
     struct stat errors;
     if (p->end.descriptors != p->start.descriptors)
         wrong += complain(p->name, "other descriptors than at the start");
+    if (p->end.pipes > p->start.pipes + PIPES_KEPT)
+        wrong += complain(p->name, "more pipes than it would keep");
     if (s->settle >= POOL_LEAVES_AFTER && p->end.threads > p->start.threads)
         wrong += complain(p->name, "more threads than at the start");
     if (p->end.tasks > p->start.tasks)

@@ -24,7 +24,8 @@ typedef struct soak {
     const char *failure; /* NULL: none so far */
 } soak;
 
-enum { POOL_LEAVES_AFTER = 11 }; /* seconds */
+/* Seconds after which idle threads have left; and ends of pipes that a runtime keeps for copying. */
+enum { POOL_LEAVES_AFTER = 11, PIPES_KEPT = 32 };
 
 void table_print(const soak *s);
 /* Say what is not as it should be. 0 if all is. */

@@ -16,7 +16,7 @@ static void *wait_somehow(void *arg)
 {
     uint64_t luck = weft_self_id() * 0x9E3779B97F4A7C15u + 1;
     WEFT_SCOPE(patience, (1 + below(&luck, 30)) * WEFT_MS);
-    switch (below(&luck, 6)) {
+    switch (below(&luck, 8)) {
     case 0:
         weft_blocking(job, NULL, NULL);
         break;
@@ -30,6 +30,10 @@ static void *wait_somehow(void *arg)
         break;
     case 3:
         (void)weft_yield();
+        break;
+    case 4:
+    case 5:
+        errand(&luck);
         break;
     default:
         weft_sleep(below(&luck, 50) * WEFT_MS);
