@@ -14,6 +14,8 @@
 #include <weft/tls.h>
 #endif
 
+#define DRAIN (WEFT_SEC / 2)
+
 enum { CONNECTIONS_MOST = 256, LISTENERS_MOST = 7, PATH_TEXT = 100 };
 
 tally counted;
@@ -141,7 +143,7 @@ static int open_tls_door(program *p)
     weft_tls_options options = {.certificate = path};
     snprintf(path, sizeof path, "%s/soak.pem", p->directory);
     int err = weft_tls_server(&p->tls, &options);
-    return err < 0 ? err : open_door(p, "tls", converse, (weft_serve_options){.tls = p->tls, .drain_timeout = WEFT_SEC});
+    return err < 0 ? err : open_door(p, "tls", converse, (weft_serve_options){.tls = p->tls, .drain_timeout = DRAIN});
 #else
     (void)p;
     return 0;
@@ -150,10 +152,10 @@ static int open_tls_door(program *p)
 
 static int open_doors(program *p)
 {
-    weft_serve_options few = {.max_connections = CONNECTIONS_MOST, .drain_timeout = WEFT_SEC};
-    weft_serve_options shards = {.shards = 1, .drain_timeout = WEFT_SEC};
-    weft_serve_options stackless = {.future = converse_without_stack, .drain_timeout = WEFT_SEC};
-    weft_serve_options any = {.drain_timeout = WEFT_SEC};
+    weft_serve_options few = {.max_connections = CONNECTIONS_MOST, .drain_timeout = DRAIN};
+    weft_serve_options shards = {.shards = 1, .drain_timeout = DRAIN};
+    weft_serve_options stackless = {.future = converse_without_stack, .drain_timeout = DRAIN};
+    weft_serve_options any = {.drain_timeout = DRAIN};
     int err = open_door(p, "tcp", converse, few);
     err = err < 0 ? err : open_door(p, "shards", converse, shards);
     err = err < 0 ? err : open_door(p, "unix", converse, any);

@@ -77,7 +77,7 @@ static int judge_party(const soak *s, const party *p)
         wrong += complain(p->name, "other descriptors than at the start");
     if (p->end.pipes > p->start.pipes + PIPES_KEPT)
         wrong += complain(p->name, "more pipes than it would keep");
-    if (s->settle >= POOL_LEAVES_AFTER && p->end.threads > p->start.threads)
+    if (!s->hasty && p->end.threads > p->start.threads)
         wrong += complain(p->name, "more threads than at the start");
     if (p->end.tasks > p->start.tasks)
         wrong += complain(p->name, "more tasks than at the start");
@@ -92,17 +92,22 @@ static int judge_party(const soak *s, const party *p)
     return wrong;
 }
 
+int table_eventful(const soak *s)
+{
+    const soak_shared *h = s->shared;
+    return atomic_load(&h->answers) && atomic_load(&h->deaths) && atomic_load(&h->cut) && s->kills && s->stops &&
+           s->told.aborts && s->told.groups && s->told.scopes && s->told.usr1 && s->told.hup;
+}
+
 /* A soak in which nothing happened proves nothing. */
 static int judge_storm(const soak *s)
 {
-    const soak_shared *h = s->shared;
     int wrong = 0;
-    if (!atomic_load(&h->answers) || !atomic_load(&h->deaths) || !atomic_load(&h->cut) || !s->kills)
-        wrong += complain("clients", "no answers, no deaths, no cuts or no kills");
-    if (!s->told.aborts || !s->told.groups || !s->told.scopes || !s->stops)
-        wrong += complain("soak_server", "nothing was aborted, cancelled or stopped");
-    if (!s->told.usr1 || s->told.usr1 > s->signals[0] || !s->told.hup || s->told.hup > s->signals[1])
-        wrong += complain("soak_server", "signals were lost, or invented");
+    if (!table_eventful(s))
+        wrong += complain(
+            "soak", "answers, deaths, cuts, kills, stops, aborts, groups, scopes, signals: one of them did not happen");
+    if (s->told.usr1 > s->signals[0] || s->told.hup > s->signals[1])
+        wrong += complain("soak_server", "signals that nobody sent");
     return wrong;
 }
 

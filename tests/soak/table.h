@@ -16,7 +16,8 @@ typedef struct soak {
     party parties[PARTIES_MOST]; /* the first is soak_server */
     int count, control;          /* control: the connection */
     telling told;
-    double seconds, settle;
+    double seconds;
+    int hasty;                  /* idle threads are not waited for */
     long memory_most;           /* KiB above the warm reading */
     unsigned long signals[2];   /* SIGUSR1, SIGHUP: how many were sent */
     unsigned long stops, kills; /* of servers for a moment; of client processes */
@@ -24,12 +25,14 @@ typedef struct soak {
     const char *failure; /* NULL: none so far */
 } soak;
 
-/* Seconds after which idle threads have left; and ends of pipes that a runtime keeps for copying. */
-enum { POOL_LEAVES_AFTER = 11, PIPES_KEPT = 32 };
+/* Ends, which a runtime keeps for copying. */
+enum { PIPES_KEPT = 32 };
 
 void table_print(const soak *s);
 /* Say what is not as it should be. 0 if all is. */
 int table_judge(const soak *s);
+/* Nonzero: everything that should happen has happened once. */
+int table_eventful(const soak *s);
 /* Nonzero: what comes back by itself has come back. */
 int table_returned(const soak *s, int with_threads);
 
