@@ -49,6 +49,8 @@ int actor_open(actor *a, client_link *l)
     return -1;
 }
 
+int actor_goes_on(const actor *a) { return !atomic_load(&a->shared->stop); }
+
 void actor_die(actor *a, client_link *l)
 {
     atomic_fetch_add(&a->shared->deaths, 1);
@@ -70,7 +72,7 @@ void actor_bring_crowd(actor *a, size_t size)
 {
     static _Thread_local int fds[CROWD_MOST];
     unsigned n = 0, most = 1 + below(&a->luck, a->to->crowd);
-    while (n < most && !atomic_load(&a->shared->stop) && (fds[n] = link_dial(a->to, &a->luck)) >= 0)
+    while (n < most && actor_goes_on(a) && (fds[n] = link_dial(a->to, &a->luck)) >= 0)
         n++;
     atomic_fetch_add(&a->shared->opened, n);
     for (unsigned i = 0; i < n; i += 1 + below(&a->luck, 8))
@@ -85,7 +87,7 @@ void actor_bring_crowd(actor *a, size_t size)
 static void *act(void *arg)
 {
     actor *a = arg;
-    for (int i = 0; i < CONVERSATIONS_MOST && !atomic_load(&a->shared->stop); i++) {
+    for (int i = 0; i < CONVERSATIONS_MOST && actor_goes_on(a); i++) {
         a->to = &a->shared->endpoints[below(&a->luck, a->shared->endpoint_count)];
         if (a->to->speech == SPEECH_HTTP)
             converse_in_http(a);

@@ -20,6 +20,8 @@ void actor_answered(actor *a);
 int actor_open(actor *a, client_link *l);
 /* Leave without saying goodbye, one way or another. */
 void actor_die(actor *a, client_link *l);
+/* Nonzero while the conversation may go on, which every loop asks. */
+int actor_goes_on(const actor *a);
 /* For at most @ms milliseconds. */
 void actor_linger(actor *a, unsigned ms);
 

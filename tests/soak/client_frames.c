@@ -48,7 +48,7 @@ static void part_politely(actor *a, client_link *l)
 
 static void behave(actor *a, client_link *l)
 {
-    for (unsigned left = below(&a->luck, 20); left > 0; left--)
+    for (unsigned left = below(&a->luck, 20); left > 0 && actor_goes_on(a); left--)
         if (!exchange(a, l, make_frame(a, FRAME_MOST, 0))) {
             actor_broken(a, "no echo");
             link_close(l);
@@ -100,7 +100,7 @@ static void never_read(actor *a, client_link *l)
 {
     struct timeval soon = {.tv_usec = 50 * 1000};
     setsockopt(l->fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon);
-    for (int i = 0; i < 200 && !atomic_load(&a->shared->stop); i++)
+    for (int i = 0; i < 200 && actor_goes_on(a); i++)
         if (link_send(l, a->out, make_frame(a, FRAME_MOST, 0)) < 0)
             break;
     actor_linger(a, 300);
@@ -126,7 +126,7 @@ static void stop_halfway(actor *a, client_link *l)
 /* The server may abort this one at any moment. What it has echoed until then is right. */
 static void be_fragile(actor *a, client_link *l)
 {
-    for (unsigned left = 1 + below(&a->luck, 30); left > 0; left--) {
+    for (unsigned left = 1 + below(&a->luck, 30); left > 0 && actor_goes_on(a); left--) {
         if (!exchange(a, l, make_frame(a, 4000, 1))) {
             atomic_fetch_add(&a->shared->cut, 1);
             break;

@@ -145,7 +145,7 @@ static void behave(actor *a, client_link *l)
     static int (*const requests[])(actor *, answers *) = {get_hello, get_hello, post_echo,
                                                           pipeline,  get_file,  get_nothing};
     answers r = {.a = a, .l = l};
-    for (unsigned left = 1 + below(&a->luck, 15); left > 0; left--)
+    for (unsigned left = 1 + below(&a->luck, 15); left > 0 && actor_goes_on(a); left--)
         if (!requests[below(&a->luck, sizeof requests / sizeof requests[0])](a, &r)) {
             actor_broken(a, "no answer by HTTP");
             break;
