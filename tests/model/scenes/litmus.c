@@ -40,3 +40,18 @@ static void mp_read(void)
 
 MODEL_SCENE(litmus_message_passing, .threads = {mp_write, mp_read}, .state = &s, .state_size = sizeof s,
             .preemptions = 3, .stale = 3);
+
+/* What each thread has for itself nobody else writes. */
+static unsigned mine;
+
+__attribute__((constructor)) static void each_has_its_own(void) { model_thread_local(&mine, sizeof mine); }
+
+static void local_write(void)
+{
+    mine = model_self() + 1;
+    wf_add_seq(&s.x, 1);
+    model_check(mine == model_self() + 1);
+}
+
+MODEL_SCENE(litmus_thread_locals, .threads = {local_write, local_write}, .state = &s, .state_size = sizeof s,
+            .preemptions = 3, .stale = 3);
