@@ -5,6 +5,7 @@
  *   shards         each worker has an acceptor on a socket of its own; the first that ends ends them all
  *   interrupted    accepting stops; handlers may go on for drain_timeout; the rest is aborted; return when the last has ended */
 #include <errno.h>
+#include <limits.h>
 #include <net/server.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -64,6 +65,19 @@ static void copy_options(int from, int to)
         setsockopt(to, SOL_SOCKET, SO_LINGER, &linger, length);
 }
 
+/* As long as the original's, where the system tells: Linux does where a connection would have what was acknowledged. */
+static int backlog_of(int original)
+{
+#ifdef __linux__
+    struct tcp_info info = {0};
+    if (getsockopt(original, IPPROTO_TCP, TCP_INFO, &info, &(socklen_t){sizeof info}) == 0 && info.tcpi_sacked > 0)
+        return (int)WF_MIN(info.tcpi_sacked, (uint32_t)INT_MAX);
+#else
+    (void)original;
+#endif
+    return SOMAXCONN;
+}
+
 WF_NOINLINE static int bind_beside(int fd, int original, const weft_addr *address)
 {
     size_t length;
@@ -74,7 +88,7 @@ WF_NOINLINE static int bind_beside(int fd, int original, const weft_addr *addres
     if (err < 0)
         return err;
     copy_options(original, fd);
-    return bind(fd, sa, (socklen_t)length) == 0 && listen(fd, SOMAXCONN) == 0 ? 0 : -errno;
+    return bind(fd, sa, (socklen_t)length) == 0 && listen(fd, backlog_of(original)) == 0 ? 0 : -errno;
 }
 
 /* Another socket on the same address. */

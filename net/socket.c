@@ -54,14 +54,33 @@ static int set_unless_0(int fd, int level, int name, int value)
     return value ? wf_set_option(fd, level, name, value) : 0;
 }
 
-static int set_keepalive(int fd, const weft_tcp_options *o)
+/* What a socket has that nobody has touched. 0: who knows. */
+WF_NOINLINE static int system_default(int level, int name)
+{
+    int value = 0, fd = wf_socket(AF_INET, SOCK_STREAM);
+    if (fd < 0)
+        return 0;
+    if (getsockopt(fd, level, name, &value, &(socklen_t){sizeof value}) < 0)
+        value = 0;
+    close(fd);
+    return value;
+}
+
+/* @fresh: a socket that has the system's values so far. */
+static int set_probing(int fd, int name, int value, bool fresh)
+{
+    return set_unless_0(fd, IPPROTO_TCP, name, value || fresh ? value : system_default(IPPROTO_TCP, name));
+}
+
+static int set_keepalive(int fd, const weft_tcp_options *o, bool fresh)
 {
     int err = wf_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, o->keepalive > 0);
+    if (err < 0 || o->keepalive == 0)
+        return err;
+    err = wf_set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds(o->keepalive));
     if (err == 0)
-        err = set_unless_0(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds(o->keepalive));
-    if (err == 0)
-        err = set_unless_0(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds(o->keepalive_interval));
-    return err < 0 ? err : set_unless_0(fd, IPPROTO_TCP, TCP_KEEPCNT, o->keepalive_count);
+        err = set_probing(fd, TCP_KEEPINTVL, seconds(o->keepalive_interval), fresh);
+    return err < 0 ? err : set_probing(fd, TCP_KEEPCNT, o->keepalive_count, fresh);
 }
 
 static int set_buffers(int fd, const weft_tcp_options *o)
@@ -118,7 +137,7 @@ static int apply(int fd, const weft_tcp_options *o, bool fresh)
 {
     int err = wf_tcp_set_nagle(fd, o->nagle);
     if (err == 0 && !(fresh && o->keepalive == 0))
-        err = set_keepalive(fd, o);
+        err = set_keepalive(fd, o, fresh);
     if (err == 0 && !(fresh && o->linger == 0))
         err = set_linger(fd, o->linger);
     return err < 0 ? err : set_buffers(fd, o);

@@ -2,6 +2,7 @@
  * server's doing. Every server ends without a descriptor left. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <support/load_client.h>
@@ -1006,6 +1007,37 @@ WF_TEST_WORKERS(serve, with_shards_every_connection_has_the_listeners_buffers)
     }
     stop(&sv);
 }
+
+#ifdef __linux__
+/* Of all listening sockets of this process: how many say that so many may wait. */
+static int with_backlog(unsigned backlog)
+{
+    int found = 0;
+    for (int fd = 0; fd < 200; fd++) {
+        int listens = 0;
+        struct tcp_info info = {0};
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &(socklen_t){sizeof listens}) == 0 && listens &&
+            getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &(socklen_t){sizeof info}) == 0)
+            found += info.tcpi_sacked == backlog;
+    }
+    return found;
+}
+
+/* What broke: only the first let no more wait than it was told. */
+WF_TEST_WORKERS(serve, with_shards_each_has_the_listeners_backlog)
+{
+    server sv = {.handler = echo, .tcp = {.reuse_port = 1, .backlog = 37}, .options = {.shards = 1}};
+    begin(&sv, workers);
+    int fd = client(sv.port);
+    ask(fd, 'x');
+    for (int tries = 0; with_backlog(37) < (int)workers && tries < 5000; tries++)
+        usleep(1000);
+    cr_assert_eq(with_backlog(37), (int)workers);
+    sv.own = 1;
+    stop(&sv);
+    close(fd);
+}
+#endif
 
 /* Computes for a while between two bytes, so that other workers have reason to take over what waits behind it. */
 static void *at_home(weft_stream *peer, void *arg)

@@ -192,6 +192,28 @@ static void *configured(void *arg)
     return NULL;
 }
 
+/* What broke: 0 left what had been set before. */
+static void *probing_by_default(void *arg)
+{
+    weft_stream *a, *b;
+    (void)arg;
+    pair(&a, &b);
+    int fd = weft_stream_fd(a), interval = option(fd, IPPROTO_TCP, TCP_KEEPINTVL),
+        count = option(fd, IPPROTO_TCP, TCP_KEEPCNT);
+    weft_tcp_options o = {.keepalive = 60 * WEFT_SEC, .keepalive_interval = 2 * WEFT_SEC, .keepalive_count = 3};
+    cr_assert_eq(weft_tcp_configure(a, &o), 0);
+    cr_assert_eq(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 2);
+    cr_assert_eq(option(fd, IPPROTO_TCP, TCP_KEEPCNT), 3);
+    cr_assert_eq(weft_tcp_configure(a, &(weft_tcp_options){.keepalive = 60 * WEFT_SEC}), 0);
+    cr_assert_eq(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), interval);
+    cr_assert_eq(option(fd, IPPROTO_TCP, TCP_KEEPCNT), count);
+    weft_close(a);
+    weft_close(b);
+    return NULL;
+}
+
+Test(sockets, probes_without_numbers_are_the_systems_again) { run(1, probing_by_default, NULL); }
+
 Test(sockets, configure_says_all_options_of_a_connection_anew) { run(1, configured, NULL); }
 
 static void *senseless(void *arg)

@@ -230,23 +230,34 @@ void model_name(const void *address, const char *name)
     }
 }
 
-/* "function at file:line", if binutils are there. */
-static const char *place(const void *pc)
+/* "file:line", if binutils are there. */
+static void look_up(const void *pc, char *text, size_t size)
 {
-    static char text[300];
     char command[300], self[200];
-    text[0] = 0;
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (!pc || n < 0)
-        return text;
+    text[0] = 0;
+    if (n < 0)
+        return;
     self[n] = 0;
-    snprintf(command, sizeof command, "addr2line -s -e %s %p 2>/dev/null", self, (void *)((uintptr_t)pc - 1));
+    snprintf(command, sizeof command, "addr2line -s -e '%s' %p 2>/dev/null", self, (void *)((uintptr_t)pc - 1));
     FILE *f = popen(command, "r");
-    if (f && fgets(text, sizeof text, f))
+    if (f && fgets(text, (int)size, f))
         text[strcspn(text, " \n")] = 0;
     if (f)
         pclose(f);
-    return text;
+}
+
+static const char *place(const void *pc)
+{
+    static struct {
+        const void *pc;
+        char text[60];
+    } known[256];
+    size_t i = ((uintptr_t)pc >> 1) % (sizeof known / sizeof *known);
+    if (known[i].pc != pc)
+        look_up(pc, known[i].text, sizeof known[i].text);
+    known[i].pc = pc;
+    return known[i].text;
 }
 
 static void trace(const char *what, const void *address, const void *pc)

@@ -16,6 +16,7 @@ enum { PLACES = 192, STORES = 6000, BYTES = 4096, KEYS = 64 };
 /* ---- what a thread knows ---------------------------------------------------------------------------------------------------- */
 
 typedef struct knowledge {
+    uint16_t places; /* the length of the view; further places were never heard of: 0 */
     uint16_t view[PLACES];
     uint32_t clock[MODEL_THREADS];
 } knowledge;
@@ -25,14 +26,28 @@ static bool stale[MODEL_THREADS];
 
 static knowledge *mine(void) { return &known[model_self()]; }
 
+static void lengthen(knowledge *k, unsigned places)
+{
+    while (k->places < places)
+        k->view[k->places++] = 0;
+}
+
 static void join(knowledge *to, const knowledge *from)
 {
-    for (unsigned i = 0; i < PLACES; i++)
+    lengthen(to, from->places);
+    for (unsigned i = 0; i < from->places; i++)
         if (to->view[i] < from->view[i])
             to->view[i] = from->view[i];
     for (unsigned i = 0; i < MODEL_THREADS; i++)
         if (to->clock[i] < from->clock[i])
             to->clock[i] = from->clock[i];
+}
+
+/* Views are as long as there are places: what lies behind is as good as zero. */
+static void forget(knowledge *k)
+{
+    k->places = 0;
+    memset(k->clock, 0, sizeof k->clock);
 }
 
 /* ---- places and their stores ---------------------------------------------------------------------------------------------------- */
@@ -62,7 +77,7 @@ static store *add_store(place *at, uint64_t value)
     store *s = &stores[store_count++];
     s->value = value;
     s->older = at->newest;
-    memset(&s->message, 0, sizeof s->message);
+    forget(&s->message);
     at->newest = s;
     at->stores++;
     return s;
@@ -88,6 +103,8 @@ static place *place_of(const void *p, size_t size)
     if (i == place_count) {
         place_count++;
         *at = (place){.address = p};
+        for (unsigned t = 0; t < MODEL_THREADS; t++)
+            lengthen(&known[t], place_count);
     }
     if (!at->newest || at->newest->value != value) {
         add_store(at, value);
@@ -112,6 +129,7 @@ enum { PLAIN_READ, PLAIN_WRITE, ATOMIC_READ, ATOMIC_WRITE, KINDS };
 static struct byte {
     const char *address;
     uint32_t execution;
+    uint8_t touched[KINDS]; /* the threads that did, one bit each */
     uint32_t last[KINDS][MODEL_THREADS];
 } bytes[BYTES];
 static uint32_t execution;
@@ -127,7 +145,7 @@ static struct byte *byte_of(const char *p, bool make)
                 return NULL;
             if (++byte_count > BYTES * 3 / 4)
                 model_fail("more than %d bytes", BYTES * 3 / 4);
-            memset(b, 0, sizeof *b);
+            memset(b->touched, 0, sizeof b->touched);
             b->execution = execution;
             b->address = p;
             return b;
@@ -137,19 +155,28 @@ static struct byte *byte_of(const char *p, bool make)
     }
 }
 
-static bool conflict(unsigned a, unsigned b)
+/* Which kinds of access must be ordered with each. */
+static const uint8_t conflicts[KINDS] = {
+    [PLAIN_READ] = 1 << PLAIN_WRITE | 1 << ATOMIC_WRITE,
+    [PLAIN_WRITE] = 1 << PLAIN_READ | 1 << PLAIN_WRITE | 1 << ATOMIC_READ | 1 << ATOMIC_WRITE,
+    [ATOMIC_READ] = 1 << PLAIN_WRITE,
+    [ATOMIC_WRITE] = 1 << PLAIN_READ | 1 << PLAIN_WRITE,
+};
+
+static void check_order(const struct byte *b, unsigned kind, unsigned other)
 {
-    bool write = a == PLAIN_WRITE || a == ATOMIC_WRITE || b == PLAIN_WRITE || b == ATOMIC_WRITE;
-    return write && (a <= PLAIN_WRITE || b <= PLAIN_WRITE);
+    static const char *const names[] = {"a read", "a write", "an atomic load", "an atomic store"};
+    for (unsigned left = b->touched[other] & ~(1u << model_self()); left; left &= left - 1) {
+        unsigned t = (unsigned)__builtin_ctz(left);
+        if (b->last[other][t] > mine()->clock[t])
+            model_fail("data race: %s of %p, and %s by thread %u", names[kind], (const void *)b->address, names[other], t);
+    }
 }
 
 static void check_races(const struct byte *b, unsigned kind)
 {
-    static const char *const names[] = {"a read", "a write", "an atomic load", "an atomic store"};
-    for (unsigned k = 0; k < KINDS; k++)
-        for (unsigned t = 0; conflict(kind, k) && t < MODEL_THREADS; t++)
-            if (t != model_self() && b->last[k][t] > mine()->clock[t])
-                model_fail("data race: %s of %p, and %s by thread %u", names[kind], (const void *)b->address, names[k], t);
+    for (unsigned left = conflicts[kind]; left; left &= left - 1)
+        check_order(b, kind, (unsigned)__builtin_ctz(left));
 }
 
 static void access_bytes(const void *p, size_t size, unsigned kind)
@@ -159,6 +186,7 @@ static void access_bytes(const void *p, size_t size, unsigned kind)
     for (const char *c = p; c < (const char *)p + size; c++) {
         struct byte *b = byte_of(c, true);
         check_races(b, kind);
+        b->touched[kind] |= (uint8_t)(1u << model_self());
         b->last[kind][model_self()] = mine()->clock[model_self()];
     }
 }
@@ -225,7 +253,7 @@ static void put(place *at, void *p, size_t size, uint64_t value, model_order ord
     if (order == MODEL_SEQ_CST)
         at->last_seq = at->stores;
     if (before)
-        s->message = before->message;
+        join(&s->message, &before->message);
     if (releases(order))
         publish(s);
     memcpy(p, &value, size);

@@ -39,14 +39,26 @@ file(WRITE ${WORK}/${file} "${code}")
 
 # ---- played ----------------------------------------------------------------------------------------------------------
 
-execute_process(COMMAND ${CC} ${FLAGS} -w -I${WORK} -I${SOURCE} -I${SOURCE}/include ${SOURCE}/tests/model/scenes/${scene}.c ${OBJECTS}
-  -no-pie -pthread -o ${WORK}/scene RESULT_VARIABLE code)
-if(NOT code EQUAL 0)
-  message(FATAL_ERROR "${NAME} does not compile")
+set(scenes tests/model/scenes)
+set(played ${SOURCE}/${scenes}/${scene}.c)
+if(file STREQUAL "${scenes}/${scene}.c")
+  set(played ${WORK}/${file})
 endif()
+execute_process(COMMAND ${CC} ${FLAGS} -w -I${WORK} -I${SOURCE} -I${SOURCE}/include -I${SOURCE}/${scenes}
+  -c ${played} -o ${WORK}/scene.o COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${CC} -no-pie -pthread ${WORK}/scene.o ${OBJECTS} -o ${WORK}/scene COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${WORK}/scene ${only} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
 message("${out}")
 if(NOT code EQUAL 1)
   message(FATAL_ERROR "${NAME} was not found")
+endif()
+# The word that it prints shows it again.
+if(NOT out MATCHES "--replay ([a-z0-9_]+) ([a-z0-9]+)")
+  message(FATAL_ERROR "${NAME} was found, but no word to replay")
+endif()
+execute_process(COMMAND ${WORK}/scene --replay ${CMAKE_MATCH_1} ${CMAKE_MATCH_2} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
+message("${out}")
+if(NOT code EQUAL 1)
+  message(FATAL_ERROR "${NAME}: the word did not show it again")
 endif()
 file(REMOVE_RECURSE ${WORK})
