@@ -122,6 +122,14 @@ void model_thread_local(void *variable, size_t size)
     locals[local_count++].size = size;
 }
 
+bool model_is_thread_local(const void *p)
+{
+    for (unsigned i = 0; i < local_count; i++)
+        if ((uintptr_t)p - (uintptr_t)locals[i].variable < locals[i].size)
+            return true;
+    return false;
+}
+
 static void swap_locals(unsigned from, unsigned to)
 {
     for (unsigned i = 0; i < local_count; i++) {

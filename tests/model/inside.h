@@ -25,6 +25,9 @@ void model_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 bool model_is_freed(const void *p);
 
+/* Not the same place for another thread. */
+bool model_is_thread_local(const void *p);
+
 /* ---- memory.c: what is seen ------------------------------------------------------------------------------------------ */
 
 typedef enum { MODEL_RELAXED, MODEL_CONSUME, MODEL_ACQUIRE, MODEL_RELEASE, MODEL_ACQ_REL, MODEL_SEQ_CST } model_order;

@@ -158,3 +158,18 @@ static void wait_for_value(void)
 }
 
 LITMUS(litmus_spinning, .threads = {send, wait_for_value});
+
+/* ---- what each thread has for itself nobody else writes --------------------------------------------------------------------------- */
+
+static unsigned mine;
+
+__attribute__((constructor)) static void each_has_its_own(void) { model_thread_local(&mine, sizeof mine); }
+
+static void write_mine(void)
+{
+    mine = model_self() + 1;
+    wf_add_rlx(&s.x, 1);
+    model_check(mine == model_self() + 1);
+}
+
+LITMUS(litmus_thread_locals, .threads = {write_mine, write_mine});

@@ -1,0 +1,85 @@
+/* runtime.h - what scenes of the runtime share: the files that a task goes through, and stubs for those that they do not play.
+ *
+ * A header is a block of the model's own, so that whoever touches it after its end is found. Time stands; strands, locals and groups are not there. */
+#ifndef MODEL_RUNTIME_H
+#define MODEL_RUNTIME_H
+
+#include "model.h"
+
+#include <base/alloc.c>
+#include <base/atomic_waker.c>
+#include <base/exec.c>
+#include <base/failure.c>
+#include <base/scope.c>
+#define take waker_take
+#include <base/waker.c>
+#undef take
+#include <runtime/storage.c>
+#include <runtime/task.c>
+#define drop_output join_drop_output
+#include <runtime/join.c>
+#undef drop_output
+#include <runtime/spawn.c>
+
+/* ---- what is not played --------------------------------------------------------------------------------------------- */
+
+int64_t wf_now(void) { return 1; }
+
+struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_memory)
+{
+    (void)parent, (void)out_of_memory;
+    return NULL;
+}
+void wf_cells_free(struct wf_cells *cells) { (void)cells; }
+
+int wf_group_spawn(weft_group *group, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f)
+{
+    (void)group, (void)options, (void)fn, (void)arg, (void)f;
+    return WEFT_EINVAL;
+}
+
+wf_ctx *wf_strand_enter(wf_worker *worker, weft_task *task)
+{
+    (void)worker, (void)task;
+    model_fail("there are no strands");
+}
+void wf_strand_leave(wf_worker *worker, weft_task *task, wf_strand_left left) { (void)worker, (void)task, (void)left; }
+void wf_strand_expect(const weft_task *task) { (void)task; }
+void wf_strand_lend(wf_exec *exec) { (void)exec; }
+
+uint64_t wf_ids_take(uint64_t n) { return n; }
+void wf_runtime_task_ended(weft_runtime *rt) { (void)rt; }
+
+/* ---- headers -------------------------------------------------------------------------------------------------------- */
+
+wf_heap *wf_header_heap(const weft_task *task)
+{
+    (void)task;
+    return NULL;
+}
+
+weft_task *wf_header_get(wf_heap *heap, wf_header_cache *cache)
+{
+    (void)heap, (void)cache;
+    return calloc(1, sizeof(weft_task));
+}
+
+void wf_header_put(weft_task *task, wf_header_cache *cache)
+{
+    (void)cache;
+    wf_store_rel(&task->state, 0); /* as the real one */
+    free(task);
+}
+
+/* ---- threads -------------------------------------------------------------------------------------------------------- */
+
+__attribute__((constructor)) static void each_thread_has_its_own(void) { model_thread_local(&current, sizeof current); }
+
+/* An ordinary thread ends: its key's destructor. */
+static void thread_ends(void)
+{
+    if (current)
+        parker_thread_ends(wf_container(current, parker, exec));
+}
+
+#endif
