@@ -122,6 +122,15 @@ void model_thread_local(void *variable, size_t size)
     locals[local_count++].size = size;
 }
 
+bool model_is_local(const void *p)
+{
+    for (unsigned i = 0; i < local_count; i++)
+        if ((const char *)p >= (const char *)locals[i].variable &&
+            (const char *)p < (const char *)locals[i].variable + locals[i].size)
+            return true;
+    return false;
+}
+
 static void swap_locals(unsigned from, unsigned to)
 {
     for (unsigned i = 0; i < local_count; i++) {

@@ -24,6 +24,7 @@ unsigned model_choose_stale(unsigned n);
 void model_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 bool model_is_freed(const void *p);
+bool model_is_local(const void *p); /* registered as each thread's own */
 
 /* ---- memory.c: what is seen ------------------------------------------------------------------------------------------ */
 

@@ -163,7 +163,11 @@ static void access_bytes(const void *p, size_t size, unsigned kind)
     }
 }
 
-void memory_plain(const void *p, size_t size, bool write) { access_bytes(p, size, write ? PLAIN_WRITE : PLAIN_READ); }
+void memory_plain(const void *p, size_t size, bool write)
+{
+    if (!model_is_local(p))
+        access_bytes(p, size, write ? PLAIN_WRITE : PLAIN_READ);
+}
 
 void memory_free(const void *p, size_t size)
 {
