@@ -126,7 +126,8 @@ int model_setspecific(pthread_key_t key, const void *value)
 
 int model_setcancelstate(int state, int *before)
 {
-    *before = state;
+    if (before)
+        *before = state;
     return 0;
 }
 
