@@ -54,14 +54,14 @@ static int set_unless_0(int fd, int level, int name, int value)
     return value ? wf_set_option(fd, level, name, value) : 0;
 }
 
-/* What a socket has that nobody has touched. 0: who knows. */
+/* What a socket has that nobody has touched, or a negative code. */
 WF_NOINLINE static int system_default(int level, int name)
 {
-    int value = 0, fd = wf_socket(AF_INET, SOCK_STREAM);
+    int value, fd = wf_socket(AF_INET, SOCK_STREAM);
     if (fd < 0)
-        return 0;
+        return fd;
     if (getsockopt(fd, level, name, &value, &(socklen_t){sizeof value}) < 0)
-        value = 0;
+        value = -errno;
     close(fd);
     return value;
 }
@@ -69,7 +69,9 @@ WF_NOINLINE static int system_default(int level, int name)
 /* @fresh: a socket that has the system's values so far. */
 static int set_probing(int fd, int name, int value, bool fresh)
 {
-    return set_unless_0(fd, IPPROTO_TCP, name, value || fresh ? value : system_default(IPPROTO_TCP, name));
+    if (value == 0 && !fresh)
+        value = system_default(IPPROTO_TCP, name);
+    return value < 0 ? value : set_unless_0(fd, IPPROTO_TCP, name, value);
 }
 
 static int set_keepalive(int fd, const weft_tcp_options *o, bool fresh)

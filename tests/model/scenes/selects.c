@@ -6,7 +6,9 @@
 #define wait_for wait_for_token
 #define poll_case poll_token
 #define leave_case leave_token
+#define wait_locked wait_for_token_locked
 #include <sync/token.c>
+#undef wait_locked
 #undef leave_case
 #undef poll_case
 #undef wait_for
