@@ -147,8 +147,10 @@ int wf_accept_until_stopped(wf_acceptor *a)
     wf_shortage_prepare(a);
     for (;;) {
         int err = accept_one(a);
-        if (err == 0)
+        if (err == 0) {
+            wf_shortage_over(a);
             continue;
+        }
         int why = interruption();
         if (why < 0 || (why = wf_shortage_ride_out(a, err)) < 0) {
             wf_shortage_end(a);

@@ -53,6 +53,9 @@ int wf_connection_start(wf_server *sv, wf_sources *all, int fd, const weft_addr 
 void wf_shortage_prepare(wf_acceptor *a);
 void wf_shortage_end(wf_acceptor *a);
 
+/* Accepting has succeeded: the spare descriptor is there again, if it was lost and can be. */
+void wf_shortage_over(wf_acceptor *a);
+
 /* After accepting failed with @err: 0: go on (there may have been a pause); else what accepting ends with. **awaits**. */
 int wf_shortage_ride_out(wf_acceptor *a, int err);
 

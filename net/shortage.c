@@ -1,7 +1,8 @@
 /* shortage.c - accepting when there is nothing to accept with.
  *
  *   no descriptor  EMFILE, ENFILE, ENOMEM, ENOBUFS: the spare descriptor lets one connection be accepted and, unless there are
- *                  descriptors again, dropped at once, so that the backlog does not spin; then a pause
+ *                  descriptors again, dropped at once, so that the backlog does not spin; then a pause. Somebody else may get
+ *                  its number meanwhile: then another is opened as soon as there are descriptors
  *   aborted peer   ECONNABORTED and what else accept() reports of a connection that died in the queue: the next one */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +44,12 @@ static bool dead_on_arrival(int err)
 static int open_spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 void wf_shortage_prepare(wf_acceptor *a) { a->spare = open_spare(); }
+
+void wf_shortage_over(wf_acceptor *a)
+{
+    if (wf_unlikely(a->spare < 0))
+        a->spare = open_spare();
+}
 
 void wf_shortage_end(wf_acceptor *a)
 {

@@ -746,14 +746,65 @@ WF_TEST_WORKERS(serve, interrupted_while_out_of_descriptors_it_ends)
     end(&sv);
 }
 
-/* ---- counters, slots, stackless handlers, shards ---------------------------------------------------------------- */
-
 static weft_serve_counters counted(const server *sv)
 {
     weft_serve_counters c;
     weft_serve_counters_get(sv->options.counters, &c);
     return c;
 }
+
+static void limit_descriptors(rlim_t n)
+{
+    struct rlimit limit;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = n;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* Its descriptor in reserve can be lost to somebody else while it is used; it was lost for good then, and the next time nobody was hung up on. */
+WF_TEST_WORKERS(serve, the_reserve_lost_when_descriptors_ran_out_is_there_when_they_do_again)
+{
+    enum { CLIENTS = 3, MOST = 4096 };
+    static int filled[MOST];
+    struct timeval patience = {.tv_sec = 5};
+    weft_serve_counters counters = {0};
+    server sv = {.handler = echo, .options = {.counters = &counters}};
+    struct rlimit before;
+    int fds[CLIENTS], n = 0;
+    begin(&sv, workers);
+    int first = client(sv.port);
+    ask(first, 'd');
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client_socket();
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+
+    limit_descriptors(3); /* whatever it closes, it gets nothing again */
+    client_connect(fds[0], sv.port);
+    while (counted(&sv).pauses == 0)
+        usleep(100);
+    limit_descriptors(before.rlim_max < MOST ? before.rlim_max : MOST);
+    ask(fds[0], 'e');
+    client_connect(fds[1], sv.port);
+    ask(fds[1], 'f'); /* it is done with the one before */
+
+    while (n < MOST && (filled[n] = dup(first)) >= 0)
+        n++;
+    cr_assert_lt(n, MOST);
+    cr_assert_eq(setsockopt(fds[2], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    client_connect(fds[2], sv.port);
+    char c;
+    ssize_t got = recv(fds[2], &c, 1, 0);
+    cr_assert(got == 0 || errno == ECONNRESET, "left in the queue: errno %d", errno);
+    while (n > 0)
+        close(filled[--n]);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    close(first);
+    stop(&sv);
+}
+
+/* ---- counters, slots, stackless handlers, shards ---------------------------------------------------------------- */
 
 WF_TEST_WORKERS(serve, what_it_does_is_counted)
 {

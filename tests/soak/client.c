@@ -62,9 +62,12 @@ void actor_die(actor *a, client_link *l)
 
 void actor_linger(actor *a, unsigned ms)
 {
-    long ns = (long)below(&a->luck, ms * 1000 + 1) * 1000;
-    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-    nanosleep(&t, NULL);
+    enum { STEP = 20 * 1000 };
+    unsigned us = below(&a->luck, ms * 1000 + 1);
+    for (unsigned step; us > 0 && actor_goes_on(a); us -= step) {
+        step = us < STEP ? us : STEP;
+        nanosleep(&(struct timespec){.tv_nsec = (long)step * 1000}, NULL);
+    }
 }
 
 /* Those that are beyond the server's limit wait in the kernel. Some say the first part only of what is in a->out. */

@@ -22,7 +22,7 @@ int actor_open(actor *a, client_link *l);
 void actor_die(actor *a, client_link *l);
 /* Nonzero while the conversation may go on, which every loop asks. */
 int actor_goes_on(const actor *a);
-/* For at most @ms milliseconds. */
+/* For at most @ms milliseconds, while the conversation may go on. */
 void actor_linger(actor *a, unsigned ms);
 
 /* Many connections by one who mostly says nothing, except this now and then. */

@@ -1,6 +1,8 @@
 /* conduct.c - soak_servers: servers made with weft under clients that behave, misbehave and die, and what is left of it all in the end.
  *
- *   soak_servers SOAK_SERVER ECHO_SERVER HTTP_SERVER|- [--seconds N] [--seed N] [--memory KIB] [--hasty]
+ *   soak_servers SOAK_SERVER ECHO_SERVER HTTP_SERVER|- [--seconds N] [--seed N] [--memory KIB] [--descriptors N] [--hasty]
+ *
+ * --descriptors lets servers run out of them, and conversations fail.
  *
  * start ─ reading ─ a first storm ─ calm ─ reading (warm) ─ storm ─ calm ─ reading (end) ─ SIGTERM in the middle of one more ─ table
  *
@@ -94,7 +96,7 @@ static int start_servers(soak *s, char **programs)
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)s->shared->seed);
     for (int i = 0; i < PARTIES_MOST && strcmp(programs[i], "-") != 0; i++) {
         party *p = &s->parties[s->count++];
-        *p = (party){.name = names[i], .program = programs[i]};
+        *p = (party){.name = names[i], .program = programs[i], .descriptors = s->descriptors};
         p->arguments[0] = i == 0 ? s->directory : "127.0.0.1:0";
         p->arguments[1] = i == 0 ? seed : i == 1 ? NULL : s->directory;
         if (party_start(p, s->directory, i == 0 ? hear_addresses : hear_address, s) < 0)
@@ -134,8 +136,9 @@ static void allow_descriptors(void)
 
 static void parse(soak *s, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"seconds", 1, NULL, 's'}, {"hasty", 0, NULL, 'h'}, {"seed", 1, NULL, 'x'}, {"memory", 1, NULL, 'm'}, {0}};
+    static const struct option options[] = {{"seconds", 1, NULL, 's'},     {"hasty", 0, NULL, 'h'},
+                                            {"seed", 1, NULL, 'x'},        {"memory", 1, NULL, 'm'},
+                                            {"descriptors", 1, NULL, 'd'}, {0}};
     s->seconds = 60;
     s->memory_most = 8192;
     s->shared->seed = (uint64_t)getpid();
@@ -144,6 +147,8 @@ static void parse(soak *s, int argc, char **argv)
             s->seconds = atof(optarg);
         else if (c == 'h')
             s->hasty = 1;
+        else if (c == 'd')
+            s->descriptors = (unsigned)atoi(optarg);
         else if (c == 'm')
             s->memory_most = atol(optarg);
         else if (c == 'x')
@@ -165,6 +170,7 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &on_interrupt, NULL);
     sigaction(SIGTERM, &on_interrupt, NULL);
     allow_descriptors();
+    atomic_store(&s.shared->ending, s.descriptors > 0);
     s.luck = chance_of(s.shared->seed, 1u << 30);
     printf("seed %llu\n", (unsigned long long)s.shared->seed);
     fflush(stdout);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,7 +45,10 @@ static void become(const party *p, int out)
     for (int i = 0; i < 3; i++)
         argv[i + 1] = (char *)p->arguments[i];
     int errors = open(p->errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    struct rlimit limit = {p->descriptors, p->descriptors};
     become_nobodys();
+    if (p->descriptors && setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        _exit(127);
     if (errors < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(errors, STDERR_FILENO) < 0)
         _exit(127);
     execv(p->program, argv);

@@ -15,6 +15,7 @@ typedef struct reading {
 
 typedef struct party {
     const char *name, *program, *arguments[3];
+    unsigned descriptors;      /* it may have so many; 0: as many as this process */
     pid_t pid;                 /* 0: not running */
     int out;                   /* what it prints */
     char errors[ADDRESS_TEXT]; /* the file with what it complained of */

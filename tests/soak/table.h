@@ -17,6 +17,7 @@ typedef struct soak {
     int count, control;          /* control: the connection */
     telling told;
     double seconds;
+    unsigned descriptors;       /* of each server, which may run out of them; 0: as many as it likes */
     int hasty;                  /* idle threads are not waited for */
     long memory_most;           /* KiB above the warm reading */
     unsigned long signals[2];   /* SIGUSR1, SIGHUP: how many were sent */
