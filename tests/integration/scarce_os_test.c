@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <support/scarce.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -239,7 +240,28 @@ static void run_in_a_thread(void) { as_a_guest(run_one); }
 static void streams_in_a_thread(void) { as_a_guest(standard_streams); }
 static void signals_in_a_thread(void) { as_a_guest(signals); }
 
+static void *start_one(void *process)
+{
+    weft_process_options o = {.argv = cat, .in = WEFT_STDIO_PIPE};
+    cr_assert_eq(weft_process_spawn(process, &o), 0);
+    return NULL;
+}
+
+/* The first wait of a thread, by a call that does not fail: when it returns, there is no child. */
+static void close_in_a_thread(void)
+{
+    weft_options one = {.workers = 1};
+    weft_runtime *rt;
+    weft_process *p;
+    cr_assert_eq(weft_runtime_create(&rt, &one), 0);
+    cr_assert_eq(weft_block_on(rt, start_one, &p, NULL), 0);
+    SCARCE_TRY(0, (weft_process_close(p), 0));
+    cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1, "a child is left, %s", scarce_at());
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
 static const scarce_scene scenes[] = {
+    SCARCE_THREAD(close_in_a_thread, 1),
     SCARCE_THREAD(files_in_a_thread, 1),
     SCARCE_THREAD(processes_in_a_thread, 5),
     SCARCE_THREAD(run_in_a_thread, 5),
