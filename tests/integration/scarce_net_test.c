@@ -71,6 +71,14 @@ static weft_task *begin(weft_fn fn, void *arg)
     return task;
 }
 
+/* No other process has it. */
+static const char *abstract_name(void)
+{
+    static char name[32];
+    snprintf(name, sizeof name, "@weft_scarce_%d", (int)getpid());
+    return name;
+}
+
 /* ---- listening and connecting --------------------------------------------------------------------------------------- */
 
 static void listen_somewhere(void)
@@ -87,7 +95,7 @@ static void listen_somewhere(void)
     SCARCE_MAKE(l, weft_unix_listen(&l, path, &keep));
     SCARCE_TRY(0, (weft_listener_close(l), 0));
     cr_assert_neq(access(path, F_OK), 0, "it has left its path, %s", scarce_at());
-    SCARCE_MAKE(l, weft_unix_listen(&l, "@weft_scarce", NULL));
+    SCARCE_MAKE(l, weft_unix_listen(&l, abstract_name(), NULL));
     weft_listener_close(l);
     int fd = plain_socket(AF_INET, SOCK_STREAM);
     cr_assert_eq(listen(fd, 3), 0);
@@ -156,8 +164,8 @@ static void connect_by_path(void)
     weft_stream *s, *peer;
     weft_listener *l;
     weft_credentials who;
-    cr_assert_eq(weft_unix_listen(&l, "@weft_scarce", NULL), 0);
-    SCARCE_MAKE(s, weft_unix_connect(&s, "@weft_scarce"));
+    cr_assert_eq(weft_unix_listen(&l, abstract_name(), NULL), 0);
+    SCARCE_MAKE(s, weft_unix_connect(&s, abstract_name()));
     SCARCE_MAKE(peer, weft_accept(&peer, l));
     SCARCE_NONE(cr_assert_eq(weft_stream_peer_credentials(peer, &who), 0));
     weft_close(s);
