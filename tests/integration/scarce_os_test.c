@@ -261,7 +261,7 @@ static void close_in_a_thread(void)
 }
 
 static const scarce_scene scenes[] = {
-    SCARCE_THREAD(close_in_a_thread, 1),
+    SCARCE_THREAD(close_in_a_thread, 0),
     SCARCE_THREAD(files_in_a_thread, 1),
     SCARCE_THREAD(processes_in_a_thread, 5),
     SCARCE_THREAD(run_in_a_thread, 5),

@@ -463,7 +463,7 @@ static const scarce_scene scenes[] = {
     SCARCE_THREAD(run_one, 10),
     SCARCE_THREAD(block_on_one, 2),
     SCARCE_THREAD(enter_one, 2),
-    SCARCE_THREAD(close_in_a_thread, 1),
+    SCARCE_THREAD(close_in_a_thread, 0),
     SCARCE_STRAND(spawn, 0),
     SCARCE_STRAND(spawn_with_everything, 3),
     SCARCE_STRAND(spawn_many, 2),
