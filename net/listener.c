@@ -86,9 +86,12 @@ void weft_listener_close(weft_listener *l)
 
 /* ---- accepting ------------------------------------------------------------------------------------------------- */
 
+/* Who is let in and then has no place must be hung up on. So the place comes first, and without one they stay in the queue. */
 static ssize_t attempt_accept(wf_source_op *op, bool *drained)
 {
     (void)drained;
+    if (wf_unlikely(!wf_sources_have_room(op->source->sources)))
+        return WEFT_ENOMEM;
     return wf_accept(wf_load_rlx(&op->source->fd), op->buf);
 }
 

@@ -36,6 +36,14 @@ static bool grow_locked(wf_sources *all)
     return true;
 }
 
+bool wf_sources_have_room(wf_sources *all)
+{
+    wf_spin_lock(&all->lock);
+    bool room = all->free || grow_locked(all);
+    wf_spin_unlock(&all->lock);
+    return room;
+}
+
 static wf_source *place_take(wf_sources *all)
 {
     wf_spin_lock(&all->lock);

@@ -81,6 +81,9 @@ void wf_sources_init(wf_sources *all, const weft_allocator *allocator);
 /* The runtime ends and nobody operates any more: close what is left, free the places. Returns how many were left. */
 unsigned wf_sources_destroy(wf_sources *all);
 
+/* There is a place for the next one, unless somebody else takes it first. False: no memory. Any thread. */
+bool wf_sources_have_room(wf_sources *all);
+
 /* A place for @fd (non-blocking), which it owns from now on; or -1: then all its events are delivered by wf_source_deliver(). @ready: assume that the first
  * system call succeeds. NULL: no memory, @fd untouched. */
 wf_source *wf_source_open(wf_sources *all, int fd, const wf_source_kind *kind, bool ready);

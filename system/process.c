@@ -363,6 +363,7 @@ void weft_process_close(weft_process *p)
     close_streams(p);
     if (!p->leave_running) {
         weft_process_kill(p, SIGKILL);
+        wf_exec_insist(); /* nobody could be told that there was no memory for waiting */
         await_state(p, ENDED, wf_await_shielded);
     }
     let_go(p);

@@ -71,6 +71,14 @@ static weft_task *begin(weft_fn fn, void *arg)
     return task;
 }
 
+/* No other process has it. */
+static const char *abstract_name(void)
+{
+    static char name[32];
+    snprintf(name, sizeof name, "@weft_scarce_%d", (int)getpid());
+    return name;
+}
+
 /* ---- listening and connecting --------------------------------------------------------------------------------------- */
 
 static void listen_somewhere(void)
@@ -87,7 +95,7 @@ static void listen_somewhere(void)
     SCARCE_MAKE(l, weft_unix_listen(&l, path, &keep));
     SCARCE_TRY(0, (weft_listener_close(l), 0));
     cr_assert_neq(access(path, F_OK), 0, "it has left its path, %s", scarce_at());
-    SCARCE_MAKE(l, weft_unix_listen(&l, "@weft_scarce", NULL));
+    SCARCE_MAKE(l, weft_unix_listen(&l, abstract_name(), NULL));
     weft_listener_close(l);
     int fd = plain_socket(AF_INET, SOCK_STREAM);
     cr_assert_eq(listen(fd, 3), 0);
@@ -122,13 +130,44 @@ static void connect_and_accept(void)
     weft_listener_close(l);
 }
 
+/* Whoever was let in is not hung up on for want of a place: it stays in the queue. */
+static void accept_beyond_the_places(void)
+{
+    enum { PIPES = 31 }; /* with two listeners, as many as have places together */
+    weft_stream *ends[PIPES][2], *peer;
+    char text[WEFT_ADDR_TEXT], byte;
+    weft_addr addr;
+    size_t length;
+    weft_scope scope;
+    weft_listener *other = listen_at(&addr, text), *l = listen_at(&addr, text);
+    for (int i = 0; i < PIPES; i++)
+        cr_assert_eq(weft_pipe(&ends[i][0], &ends[i][1]), 0);
+    int fd = plain_socket(AF_INET, SOCK_STREAM);
+    const struct sockaddr *sa = weft_addr_sockaddr(&addr, &length);
+    cr_assert_eq(connect(fd, sa, (socklen_t)length), 0);
+    cr_assert_eq(send(fd, "x", 1, 0), 1);
+    cr_assert_eq(weft_scope_enter(&scope, 20 * WEFT_SEC), 0); /* it waited for ever */
+    SCARCE_MAKE(peer, weft_accept(&peer, l));
+    cr_assert_eq(weft_scope_leave(&scope), 0);
+    cr_assert_eq(weft_read(peer, &byte, 1), 1);
+    cr_assert_eq(weft_tcp_configure(peer, &(weft_tcp_options){.linger = WEFT_LINGER_RESET}), 0);
+    weft_close(peer);
+    weft_listener_close(other);
+    close(fd);
+    for (int i = 0; i < PIPES; i++) {
+        weft_close(ends[i][0]);
+        weft_close(ends[i][1]);
+    }
+    weft_listener_close(l);
+}
+
 static void connect_by_path(void)
 {
     weft_stream *s, *peer;
     weft_listener *l;
     weft_credentials who;
-    cr_assert_eq(weft_unix_listen(&l, "@weft_scarce", NULL), 0);
-    SCARCE_MAKE(s, weft_unix_connect(&s, "@weft_scarce"));
+    cr_assert_eq(weft_unix_listen(&l, abstract_name(), NULL), 0);
+    SCARCE_MAKE(s, weft_unix_connect(&s, abstract_name()));
     SCARCE_MAKE(peer, weft_accept(&peer, l));
     SCARCE_NONE(cr_assert_eq(weft_stream_peer_credentials(peer, &who), 0));
     weft_close(s);
@@ -789,17 +828,29 @@ static void serve(void)
 }
 
 static const scarce_scene scenes[] = {
-    SCARCE_STRAND(listen_somewhere, 5), SCARCE_STRAND(connect_and_accept, 5),
-    SCARCE_STRAND(connect_by_path, 1),  SCARCE_STRAND(resolve, 3),
-    SCARCE_STRAND(addresses, 0),        SCARCE_THREAD(addresses, 0),
-    SCARCE_STRAND(poll_connections, 1), SCARCE_STRAND(make_streams, 3),
-    SCARCE_STRAND(use_streams, 1),      SCARCE_THREAD(use_them_in_a_thread, 10),
-    SCARCE_STRAND(many_streams, 2),     SCARCE_STRAND(poll_streams, 0),
-    SCARCE_STRAND(layers, 0),           SCARCE_STRAND(buffered, 7),
-    SCARCE_STRAND(copies, 3),           SCARCE_STRAND(both_ways, 1),
-    SCARCE_STRAND(send_files, 1),       SCARCE_STRAND(make_datagram_sockets, 6),
-    SCARCE_STRAND(queue_of_senders, 2), SCARCE_STRAND(datagrams, 0),
-    SCARCE_STRAND(select_sockets, 1),   SCARCE_STRAND(serve, 20),
+    SCARCE_STRAND(listen_somewhere, 5),
+    SCARCE_STRAND(connect_and_accept, 5),
+    SCARCE_STRAND(accept_beyond_the_places, 1),
+    SCARCE_STRAND(connect_by_path, 1),
+    SCARCE_STRAND(resolve, 3),
+    SCARCE_STRAND(addresses, 0),
+    SCARCE_THREAD(addresses, 0),
+    SCARCE_STRAND(poll_connections, 1),
+    SCARCE_STRAND(make_streams, 3),
+    SCARCE_STRAND(use_streams, 1),
+    SCARCE_THREAD(use_them_in_a_thread, 10),
+    SCARCE_STRAND(many_streams, 2),
+    SCARCE_STRAND(poll_streams, 0),
+    SCARCE_STRAND(layers, 0),
+    SCARCE_STRAND(buffered, 7),
+    SCARCE_STRAND(copies, 3),
+    SCARCE_STRAND(both_ways, 1),
+    SCARCE_STRAND(send_files, 1),
+    SCARCE_STRAND(make_datagram_sockets, 6),
+    SCARCE_STRAND(queue_of_senders, 2),
+    SCARCE_STRAND(datagrams, 0),
+    SCARCE_STRAND(select_sockets, 1),
+    SCARCE_STRAND(serve, 20),
 };
 
 Test(scarce_net, whatever_is_refused_is_reported_and_leaves_nothing_1_worker)

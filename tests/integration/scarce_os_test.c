@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <support/scarce.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <weft.h>
 
@@ -181,10 +182,26 @@ static void signals(void)
     SCARCE_NONE(weft_signal_close(b));
 }
 
+static atomic_bool begun;
+
 static void *wait_for_the_end(void *arg)
 {
+    begun = true;
     *(int *)arg = SCARCE_WITHIN(weft_shutdown_signal());
     return NULL;
+}
+
+/* It has begun, and has had a moment for what it needs; or it has ended, by itself or without a stack. */
+static void give_it_time(weft_task *task)
+{
+    weft_scope s;
+    bool had_time = false;
+    while (!weft_is_finished(task) && !had_time) {
+        had_time = begun;
+        cr_assert_eq(weft_scope_enter(&s, 5 * WEFT_MS), 0);
+        (void)weft_wait(task);
+        (void)weft_scope_leave(&s);
+    }
 }
 
 /* Waits until it has a signal, or is interrupted: by its end it has said which. */
@@ -192,23 +209,73 @@ static int end_by_signal(void)
 {
     int got = WEFT_ENOMEM;
     weft_task *task;
+    begun = false;
     int err = weft_spawn(&task, wait_for_the_end, &got);
     if (err < 0)
         return err;
-    weft_scope s;
-    cr_assert_eq(weft_scope_enter(&s, 5 * WEFT_MS), 0);
-    (void)weft_wait(task);
-    (void)weft_scope_leave(&s);
+    give_it_time(task);
     cr_assert_eq(weft_task_close(task), 0);
     return got == WEFT_ECANCELED ? 0 : got;
 }
 
 static void shutdown_signal(void) { SCARCE_TRY(0, end_by_signal()); }
 
+/* ---- the same in threads that have never waited ---------------------------------------------------------------------- */
+
+/* The runtime is another's. */
+static void as_a_guest(void (*scene)(void))
+{
+    weft_options one = {.workers = 1};
+    weft_runtime *rt;
+    cr_assert_eq(weft_runtime_create(&rt, &one), 0);
+    cr_assert_eq(weft_runtime_enter(rt), 0);
+    scene();
+    cr_assert_eq(weft_runtime_leave(), 0);
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
+static void files_in_a_thread(void) { as_a_guest(use_files); }
+static void processes_in_a_thread(void) { as_a_guest(processes); }
+static void run_in_a_thread(void) { as_a_guest(run_one); }
+static void streams_in_a_thread(void) { as_a_guest(standard_streams); }
+static void signals_in_a_thread(void) { as_a_guest(signals); }
+
+static void *start_one(void *process)
+{
+    weft_process_options o = {.argv = cat, .in = WEFT_STDIO_PIPE};
+    cr_assert_eq(weft_process_spawn(process, &o), 0);
+    return NULL;
+}
+
+/* The first wait of a thread, by a call that does not fail: when it returns, there is no child. */
+static void close_in_a_thread(void)
+{
+    weft_options one = {.workers = 1};
+    weft_runtime *rt;
+    weft_process *p;
+    cr_assert_eq(weft_runtime_create(&rt, &one), 0);
+    cr_assert_eq(weft_block_on(rt, start_one, &p, NULL), 0);
+    SCARCE_TRY(0, (weft_process_close(p), 0));
+    cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1, "a child is left, %s", scarce_at());
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
 static const scarce_scene scenes[] = {
-    SCARCE_STRAND(use_files, 1),        SCARCE_STRAND(use_whole_files, 3), SCARCE_STRAND(use_folders, 3),
-    SCARCE_STRAND(processes, 5),        SCARCE_STRAND(kill_them, 1),       SCARCE_STRAND(run_one, 5),
-    SCARCE_STRAND(standard_streams, 4), SCARCE_STRAND(signals, 4),         SCARCE_STRAND(shutdown_signal, 4),
+    SCARCE_THREAD(close_in_a_thread, 0),
+    SCARCE_THREAD(files_in_a_thread, 1),
+    SCARCE_THREAD(processes_in_a_thread, 5),
+    SCARCE_THREAD(run_in_a_thread, 5),
+    SCARCE_THREAD(streams_in_a_thread, 4),
+    SCARCE_THREAD(signals_in_a_thread, 4),
+    SCARCE_STRAND(use_files, 1),
+    SCARCE_STRAND(use_whole_files, 3),
+    SCARCE_STRAND(use_folders, 3),
+    SCARCE_STRAND(processes, 5),
+    SCARCE_STRAND(kill_them, 1),
+    SCARCE_STRAND(run_one, 5),
+    SCARCE_STRAND(standard_streams, 4),
+    SCARCE_STRAND(signals, 4),
+    SCARCE_STRAND(shutdown_signal, 4),
 };
 
 Test(scarce_os, whatever_is_refused_is_reported_and_leaves_nothing_1_worker)

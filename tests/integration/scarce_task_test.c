@@ -94,6 +94,23 @@ static void enter_one(void)
     cr_assert_eq(weft_runtime_destroy(rt), 0);
 }
 
+static void *spawn_one(void *task)
+{
+    cr_assert_eq(weft_spawn(task, wait_for_ever, NULL), 0);
+    return NULL;
+}
+
+/* The first wait of a thread. */
+static void close_in_a_thread(void)
+{
+    weft_runtime *rt;
+    weft_task *task;
+    cr_assert_eq(weft_runtime_create(&rt, &two_workers), 0);
+    cr_assert_eq(weft_block_on(rt, spawn_one, &task, NULL), 0);
+    SCARCE_TRY(0, weft_task_close(task));
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
 /* ---- spawning ---------------------------------------------------------------------------------------------------- */
 
 static void spawn(void)
@@ -446,6 +463,7 @@ static const scarce_scene scenes[] = {
     SCARCE_THREAD(run_one, 10),
     SCARCE_THREAD(block_on_one, 2),
     SCARCE_THREAD(enter_one, 2),
+    SCARCE_THREAD(close_in_a_thread, 0),
     SCARCE_STRAND(spawn, 0),
     SCARCE_STRAND(spawn_with_everything, 3),
     SCARCE_STRAND(spawn_many, 2),
