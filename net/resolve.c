@@ -58,7 +58,7 @@ int wf_resolve_numeric(weft_addr *out, const char *host, const char *port)
     if (!fits(host, WF_HOST_SIZE) || !fits(port, WF_SERVICE_SIZE) || at < 0 || (!number && !is_service(port)))
         return WEFT_EINVAL;
     snprintf(text, sizeof text, v6 ? "[%s]:%d" : "%s:%d", host, at);
-    bool parsed = weft_addr_parse(out, text) == 0;
+    bool parsed = strcmp(host, "unix") != 0 && weft_addr_parse(out, text) == 0; /* that one is a name here, and no path follows */
     if (parsed && number)
         return 1;
     return parsed || (!v6 && !ends_in_number(host)) ? 0 : WEFT_EINVAL;

@@ -134,6 +134,22 @@ static void *no_object(void *arg)
 
 WF_TEST_WORKERS(arguments, without_an_object_nothing_is_done) { run(workers, no_object, NULL); }
 
+/* ---- workers that are not there -------------------------------------------------------------------------------- */
+
+static void *pin_nowhere(void *arg)
+{
+    weft_task *task = (weft_task *)(void *)&task;
+    weft_spawn_options options = {.pinned = WEFT_PIN_TO(*(unsigned *)arg - 1)};
+    cr_assert_eq(weft_spawn_with(&task, &options, echo, NULL), 0, "the last one is there");
+    cr_assert_eq(weft_join(task, NULL), 0);
+    options.pinned = WEFT_PIN_TO(*(unsigned *)arg);
+    REFUSED(weft_spawn_with(&task, &options, echo, NULL));
+    cr_assert_null(task);
+    return NULL;
+}
+
+WF_TEST_WORKERS(arguments, a_task_is_not_pinned_to_a_worker_that_is_not_there) { run(workers, pin_nowhere, &workers); }
+
 /* ---- others ----------------------------------------------------------------------------------------------------- */
 
 static void *unprintable(void *arg)

@@ -426,6 +426,30 @@ static void *rwlock_fifo_root(void *arg)
     return arg;
 }
 
+static void *read_unlock_unheld(void *arg)
+{
+    weft_rwlock_read_unlock(arg);
+    return NULL;
+}
+
+static void *write_unlock_unheld(void *arg)
+{
+    weft_rwlock_write_unlock(arg);
+    return NULL;
+}
+
+static void *unheld_root(void *arg)
+{
+    weft_rwlock l = WEFT_RWLOCK_INIT;
+    expect_panic(start_named("reader", read_unlock_unheld, &l), "read_unlock", "nobody reads");
+    expect_panic(start_named("writer", write_unlock_unheld, &l), "write_unlock", "nobody writes");
+    weft_rwlock_write_lock(&l); /* it is as it was */
+    weft_rwlock_write_unlock(&l);
+    return arg;
+}
+
+WF_TEST_WORKERS(sync, an_rwlock_that_nobody_holds_cannot_be_unlocked) { run(workers, unheld_root, NULL); }
+
 WF_TEST_WORKERS(sync, an_rwlock_serves_in_order_and_writers_do_not_starve) { run(workers, rwlock_fifo_root, NULL); }
 
 typedef struct library {

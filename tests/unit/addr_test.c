@@ -1,6 +1,7 @@
 /* addr_test.c - texts that are addresses, texts that are not, and the way back. */
 #include <arpa/inet.h>
 #include <net/if.h>
+#include <net/resolve.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <support/test.h>
@@ -299,6 +300,15 @@ Test(addr, a_file_whose_name_begins_with_an_at_sign_does_not_show_as_an_abstract
     cr_assert_eq(weft_addr_from_sockaddr(&a, (struct sockaddr *)&un, offsetof(struct sockaddr_un, sun_path) + 3), 0);
     expect_text(&a, "unix:./@x");
     expect_round_trip("unix:./@x", "unix:./@x");
+}
+
+/* "unix" and "80" were put together and parsed, and came out as the Unix socket "80". */
+Test(addr, a_host_that_is_called_unix_is_a_name)
+{
+    weft_addr a;
+    cr_assert_eq(wf_resolve_numeric(&a, "unix", "80"), 0);
+    cr_assert_eq(wf_resolve_numeric(&a, "unix", "http"), 0);
+    cr_assert_eq(wf_resolve_numeric(&a, "unix", "65536"), WEFT_EINVAL);
 }
 
 static void expect_bindable(const char *text)
