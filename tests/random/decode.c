@@ -1,8 +1,6 @@
 /* decode.c - from bytes to a program, and to text. */
 #include "decode.h"
 
-#include <string.h>
-
 static const struct {
     const char *name;
     unsigned kind;
@@ -32,7 +30,8 @@ void random_decode(program *p, const uint8_t *bytes, size_t n, bool pure)
     unsigned open[RANDOM_DEPTH], depth = 0;
     uint8_t owner[RANDOM_DEPTH + 1] = {0};
     *p = (program){.tasks = 1};
-    memcpy(p->header, bytes, n < RANDOM_HEADER ? n : RANDOM_HEADER);
+    for (size_t i = 0; i < n && i < RANDOM_HEADER; i++)
+        p->header[i] = bytes[i];
     for (size_t i = RANDOM_HEADER; i + RANDOM_STEP <= n && p->steps < RANDOM_STEPS; i += RANDOM_STEP) {
         uint8_t op = fitting(p, bytes[i] % OPS, pure, depth);
         if (op == OP_END) {

@@ -11,7 +11,8 @@
     OP(JOB, BLOCK | TASK | IMPURE)                                                                                         \
     OP(THREAD, BLOCK | TASK | IMPURE)                                                                                      \
     OP(SCOPE, BLOCK)                                                                                                       \
-    OP(SHIELD, BLOCK) OP(TIMEOUT, BLOCK) OP(GROUP, BLOCK) OP(CORO, BLOCK) OP(SPAWN_FUTURE, TASK) OP(AWAIT_FUTURE, TASK)    \
+    OP(SHIELD, BLOCK)                                                                                                      \
+    OP(TIMEOUT, BLOCK) OP(GROUP, BLOCK) OP(CORO, BLOCK) OP(SPAWN_FUTURE, TASK) OP(AWAIT_FUTURE, TASK)                      \
         OP(BLOCKING, IMPURE) OP(YIELD, PLAIN) OP(SLEEP, PLAIN) OP(TICKS, PLAIN) OP(BACKOFF, PLAIN) OP(ADVANCE, PLAIN)      \
             OP(JOIN, PLAIN) OP(TRY_JOIN, PLAIN) OP(WAIT, PLAIN) OP(DETACH, PLAIN) OP(ABORT, PLAIN) OP(CLOSE_TASK, PLAIN)   \
                 OP(LOOK, PLAIN) OP(METRICS, PLAIN) OP(IS_CANCELLED, PLAIN) OP(PANIC, PLAIN) OP(FAIL, PLAIN)                \
