@@ -10,6 +10,7 @@
 
 #include <base/atomic.h>
 #include <base/lock.h>
+#include <base/rng.h>
 #include <weft/future.h>
 #include <weft/scope.h>
 #include <weft/task.h>
@@ -66,6 +67,7 @@ typedef struct wf_exec {
     struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */
     struct wf_timers *timers; /* where futures that it polls arm theirs; NULL on an ordinary thread: see wake_by */
     const wf_ai64 *clock;     /* what weft_now() says to it; NULL: the real time */
+    wf_rng *chance;           /* where its choices come from, if they are to repeat; NULL: from anywhere */
     int64_t wake_by; /* an ordinary thread's: the earliest timer among the futures that it polled since it last waited */
     weft_scope *cause;  /* of the last interruption; NULL: an abort */
     char *detail;       /* text of the last failure, WF_DETAIL_SIZE bytes once there was one; freed with the context */

@@ -5,6 +5,7 @@
  * Source of the generator: splitmix64, Steele, Lea and Flood 2014. */
 #include <base/atomic.h>
 #include <base/clock.h>
+#include <base/exec.h>
 #include <base/random.h>
 #include <pthread.h>
 #include <time.h>
@@ -56,4 +57,10 @@ uint64_t wf_random(void)
 {
     pthread_once(&key_once, key_draw);
     return mix(mix(key ^ (uint64_t)getpid()) + wf_add_rlx(&calls, 1) * 0x9e3779b97f4a7c15u);
+}
+
+uint64_t wf_chance(void)
+{
+    const wf_exec *exec = wf_exec_peek();
+    return exec && exec->chance ? wf_rng_next(exec->chance) : wf_random();
 }

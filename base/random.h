@@ -7,4 +7,7 @@
 /* Any thread and context; also in a forked child, whose numbers are not its parent's. */
 uint64_t wf_random(void);
 
+/* For choices: the same again in a runtime whose seed makes them repeat, else as above. */
+uint64_t wf_chance(void);
+
 #endif

@@ -257,11 +257,11 @@ void wf_scopes_retarget(wf_body *body, wf_exec *exec)
 
 /* ---- what depends on a body's scopes, and on itself ----------------------------------------------------------- */
 
-void wf_dependent_add(wf_dependent *d, wf_exec *exec)
+void wf_dependent_add(wf_dependent *d, wf_exec *exec, weft_scope *scope)
 {
     wf_body *body = exec->body;
     d->body = body;
-    d->scope = body->scopes;
+    d->scope = scope;
     d->of_thread = !body->ctx;
     d->stopped = false;
     d->linked = true;
@@ -273,7 +273,7 @@ void wf_dependent_add(wf_dependent *d, wf_exec *exec)
         d->next->prev = d;
     body->dependents = d;
     wf_spin_unlock(&body->lock);
-    for (const weft_scope *s = body->scopes; s && !d->stopped; s = s->outer_)
+    for (const weft_scope *s = scope; s && !d->stopped; s = s->outer_)
         if (s->fired_) { /* made in one that has fired already */
             d->stopped = true;
             d->stop(d);

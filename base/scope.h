@@ -69,7 +69,8 @@ void wf_scopes_detach(wf_body *body);
 /* A coroutine's body goes on, as part of @exec; or rests (NULL). */
 void wf_scopes_retarget(wf_body *body, wf_exec *exec);
 
-void wf_dependent_add(wf_dependent *d, wf_exec *exec);
+/* It depends on @scope and those around it; NULL: on the body only. */
+void wf_dependent_add(wf_dependent *d, wf_exec *exec, weft_scope *scope);
 /* Any thread; the creator's body is alive. False: its end has taken it, and will close it. */
 bool wf_dependent_remove(wf_dependent *d);
 /* An ordinary thread ends: whoever has its groups closes them. */

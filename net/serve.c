@@ -153,7 +153,7 @@ static int accept_on_shards(wf_server *sv, weft_listener *l, unsigned n)
 {
     weft_group *group;
     wf_acceptor *shards = calloc(n, sizeof *shards);
-    int err = shards ? weft_group_create(&group) : WEFT_ENOMEM;
+    int err = shards ? wf_group_create_lasting(&group, NULL) : WEFT_ENOMEM; /* an interruption is the caller's to meet */
     if (err < 0) {
         free(shards);
         return err;
@@ -204,10 +204,9 @@ static void drain(wf_server *sv)
 static int serve(wf_server *sv, weft_listener *l)
 {
     weft_group_options group = {.limit = sv->by_places ? 0 : sv->options.max_connections, .discard = 1};
-    int err = weft_group_create_with(&sv->connections, &group);
+    int err = wf_group_create_lasting(&sv->connections, &group); /* an interruption drains before it aborts */
     if (err < 0)
         return err;
-    wf_group_outlasts_scopes(sv->connections); /* an interruption drains before it aborts */
     err = accept_all(sv, l);
     drain(sv);
     return err;

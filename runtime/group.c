@@ -554,12 +554,8 @@ static void close_dependent(wf_dependent *d)
 
 static void stop_dependent(wf_dependent *d) { weft_group_cancel(wf_container(d, weft_group, dependent)); }
 
-void wf_group_outlasts_scopes(weft_group *g) { g->dependent.scope = NULL; }
-
-int weft_group_create_sized(weft_group **out, const weft_group_options *options, size_t size)
+static int create(weft_group **out, const weft_group_options *options, size_t size, bool lasting)
 {
-    if (!out)
-        return WEFT_EINVAL;
     *out = NULL;
     wf_exec *exec = wf_exec_current();
     weft_group *g = exec ? calloc(1, sizeof *g) : NULL;
@@ -574,7 +570,17 @@ int weft_group_create_sized(weft_group **out, const weft_group_options *options,
     g->dependent.stop = stop_dependent;
     g->dependent.close = close_dependent;
     if (wf_exec_can_wait(exec))
-        wf_dependent_add(&g->dependent, exec);
+        wf_dependent_add(&g->dependent, exec, lasting ? NULL : exec->body->scopes);
     *out = g;
     return 0;
+}
+
+int wf_group_create_lasting(weft_group **out, const weft_group_options *options)
+{
+    return create(out, options, options ? sizeof *options : 0, true);
+}
+
+int weft_group_create_sized(weft_group **out, const weft_group_options *options, size_t size)
+{
+    return out ? create(out, options, size, false) : WEFT_EINVAL;
 }

@@ -36,8 +36,8 @@ extern const wf_op_ops wf_group_op_ops;
 /* weft_spawn_with() into a group: a strand, or a future if @f. */
 int wf_group_spawn(weft_group *g, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f);
 
-/* By its creator: no scope around it cancels it any more. */
-void wf_group_outlasts_scopes(weft_group *g);
+/* weft_group_create_with(), of one that no scope around it cancels, not even one that has fired already. */
+int wf_group_create_lasting(weft_group **group, const weft_group_options *options);
 
 /* spawn.c: with @joiner as its join waker from birth. *@task is set before it can run. */
 int wf_spawn_member(weft_task **task, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f,

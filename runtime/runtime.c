@@ -173,6 +173,10 @@ static int read_options(weft_runtime *rt, const weft_options *options, size_t si
     o->name = rt->name;
     if (o->clock == WEFT_CLOCK_PAUSED)
         wf_paused_clock_init(rt);
+    if (o->seed && o->workers == 1) {
+        wf_rng_seed(&rt->choices, o->seed);
+        rt->chance = &rt->choices;
+    }
     bool sane = o->workers <= WF_MAX_WORKERS && o->stack_size >= 16 * 1024 && o->stack_size <= 1 << 30 &&
                 o->shutdown_grace > 0 && o->clock <= WEFT_CLOCK_PAUSED && o->allocator.alloc && o->allocator.free;
     return sane ? 0 : WEFT_EINVAL;

@@ -33,8 +33,10 @@ struct weft_runtime {
     wf_worker **workers;
     wf_heap *heap;
     const wf_ai64 *clock; /* &paused_now, or NULL: the real time */
+    wf_rng *chance;       /* &choices with one worker and a seed, or NULL */
 
     wf_ai64 paused_now; /* the virtual time: see paused.c */
+    wf_rng choices;     /* the only worker's, while it polls */
     wf_a32 pauses_off;  /* jobs in flight that forbid it to jump */
 
     wf_a32 phase; /* wf_phase; changed by shutdown only */

@@ -264,6 +264,7 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->exec.task = task;
     s->exec.rt = task->rt;
     s->exec.clock = task->rt->clock;
+    s->exec.chance = task->rt->chance;
     s->exec.cause = NULL;
     s->exec.detail = NULL;
     s->exec.callbacks = 0;

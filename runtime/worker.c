@@ -366,7 +366,8 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     w->rt = rt;
     w->index = index;
     w->alone = rt->count == 1;
-    w->exec = (wf_exec){.ops = &loop_ops, .rt = rt, .worker = w, .body = &w->body, .timers = &w->timers, .clock = rt->clock};
+    w->exec = (wf_exec){
+        .ops = &loop_ops, .rt = rt, .worker = w, .body = &w->body, .timers = &w->timers, .clock = rt->clock, .chance = rt->chance};
     w->body.ctx = &w->ctx;
     w->exec.cx.exec = &w->exec;
     w->orderly = rt->options.seed != 0;

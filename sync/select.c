@@ -130,8 +130,11 @@ static int prepare(select_op *op)
 WF_NOINLINE static int by_chance(int n)
 {
     static _Thread_local wf_rng rng;
+    const wf_exec *exec = wf_exec_peek();
     if (n < 2)
         return 0;
+    if (exec && exec->chance)
+        return (int)wf_rng_below(exec->chance, (uint32_t)n);
     if (rng.s == 0)
         wf_rng_seed(&rng, wf_random());
     return (int)wf_rng_below(&rng, (uint32_t)n);

@@ -21,7 +21,7 @@ static int64_t next_delay(const weft_backoff *b)
 }
 
 /* Uniform in [0, 1). */
-static double chance(void) { return (double)(wf_random() >> 11) * 0x1p-53; }
+static double chance(void) { return (double)(wf_chance() >> 11) * 0x1p-53; }
 
 /* From the upper end down, so that no delay is longer than its turn allows. */
 static int64_t jittered(const weft_backoff *b, int64_t delay)

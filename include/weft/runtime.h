@@ -33,7 +33,7 @@ typedef struct weft_options {
     size_t stack_size;      /* bytes reserved for a strand's stack; 0: 256 KiB; touched as used */
     int64_t shutdown_grace; /* how long weft_run waits for tasks that were cancelled; 0: 10 s */
     const char *name;       /* of the runtime and its threads; NULL: "weft" */
-    uint64_t seed;          /* nonzero: repeatable scheduling with one worker */
+    uint64_t seed; /* nonzero: repeatable with one worker: scheduling, and the chance of weft_select() and weft_backoff_wait() */
     void (*log)(void *arg, weft_log_level level, const char *task, const char *text); /* NULL: standard error */
     void *log_arg;
     weft_allocator allocator; /* zero: malloc */

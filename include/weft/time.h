@@ -74,7 +74,7 @@ typedef struct weft_backoff {
     }
 
 /**
- * **awaits** the next delay. The chance in it differs between processes, tasks and calls.
+ * **awaits** the next delay. The chance in it differs between processes, tasks and calls (see weft_options.seed).
  * Returns: 0: try again; WEFT_EEXHAUSTED: the retries are used up; WEFT_ETIMEDOUT: the wait would end after the deadline (at once);
  *          WEFT_EINVAL: a field makes no sense; an interruption (the delay counts as taken).
  */

@@ -574,6 +574,44 @@ static void *sparse_root(void *arg)
     return NULL;
 }
 
+/* Which of two that are ready were chosen, a bit each; and when three waits with chance in them had ended. */
+typedef struct choices {
+    uint64_t bits;
+    int64_t waited;
+} choices;
+
+static void *choices_root(void *arg)
+{
+    choices *made = arg;
+    weft_backoff backoff = {.initial = 40 * WEFT_MS, .jitter = 1};
+    int64_t from = weft_now();
+    for (int i = 0; i < 64; i++) {
+        weft_case cases[] = {WEFT_AFTER(0), WEFT_AFTER(0)};
+        made->bits = made->bits << 1 | (uint64_t)weft_select(cases, 2);
+    }
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(weft_backoff_wait(&backoff), 0);
+    made->waited = weft_now() - from;
+    return NULL;
+}
+
+static choices choices_of(uint64_t seed)
+{
+    choices made = {0};
+    weft_options o = {.workers = 1, .seed = seed, .clock = WEFT_CLOCK_PAUSED};
+    cr_assert_eq(weft_run_with(&o, choices_root, &made, NULL), 0);
+    return made;
+}
+
+/* What broke: a seed made the order of tasks repeat, and not the choices. */
+Test(select, with_a_seed_and_one_worker_choices_repeat)
+{
+    choices first = choices_of(7), second = choices_of(7), other = choices_of(8);
+    cr_assert_eq(first.bits, second.bits);
+    cr_assert_eq(first.waited, second.waited);
+    cr_assert_neq(first.bits, other.bits);
+}
+
 Test(select, those_that_are_not_ready_do_no_harm_to_fairness) { run(1, sparse_root, NULL); }
 
 static void *many_root(void *arg)

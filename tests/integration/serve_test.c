@@ -410,6 +410,46 @@ WF_TEST_WORKERS(serve, a_scope_that_interrupts_it_lets_handlers_finish)
     end(&sv);
 }
 
+/* Behind a shield, in a scope that has fired before; what ends it is a scope in there. */
+static void *serve_shielded(void *arg)
+{
+    server *sv = arg;
+    weft_scope fired, scope;
+    cr_assert_eq(weft_scope_enter(&fired, WEFT_FOREVER), 0);
+    cr_assert_eq(weft_scope_cancel(&fired), 0);
+    cr_assert_eq(weft_shield_enter(), 0);
+    cr_assert_eq(weft_scope_enter(&scope, WEFT_FOREVER), 0);
+    cr_assert_eq(weft_scope_bind(&scope, sv->stop), 0);
+    sv->result = weft_serve(sv->listener, sv->handler, sv, &sv->options);
+    weft_scope_leave(&scope);
+    weft_shield_leave();
+    weft_scope_leave(&fired);
+    return NULL;
+}
+
+static void serve_one_shielded(unsigned workers, unsigned shards)
+{
+    server sv = {.handler = echo, .body = serve_shielded, .tcp = {.reuse_port = 1}, .options.shards = shards};
+    cr_assert_eq(weft_token_create(&sv.stop, NULL), 0);
+    begin(&sv, workers);
+    int a = client(sv.port);
+    ask(a, 'a');
+    weft_token_cancel(sv.stop);
+    cr_assert_eq(weft_join(sv.task, NULL), 0);
+    cr_assert_eq(sv.result, WEFT_ECANCELED);
+    sv.own = 1;
+    cr_assert_eq(weft_token_free(sv.stop), 0);
+    end(&sv);
+    close(a);
+}
+
+/* What broke: its group was born cancelled by the scope that the shield hides, and so the first connection ended it. */
+WF_TEST_WORKERS(serve, a_shield_hides_what_has_fired_outside_of_it)
+{
+    serve_one_shielded(workers, 0);
+    serve_one_shielded(workers, 1);
+}
+
 WF_TEST_WORKERS(serve, without_a_drain_handlers_are_aborted_at_once)
 {
     enum { CLIENTS = 20 };

@@ -1,8 +1,6 @@
 /* decode.c - from bytes to a program, and to text. */
 #include "decode.h"
 
-#include <string.h>
-
 static const struct {
     const char *name;
     unsigned kind;
@@ -30,8 +28,10 @@ static uint8_t fitting(const program *p, uint8_t op, bool pure, unsigned depth)
 void random_decode(program *p, const uint8_t *bytes, size_t n, bool pure)
 {
     unsigned open[RANDOM_DEPTH], depth = 0;
+    uint8_t owner[RANDOM_DEPTH + 1] = {0};
     *p = (program){.tasks = 1};
-    memcpy(p->header, bytes, n < RANDOM_HEADER ? n : RANDOM_HEADER);
+    for (size_t i = 0; i < n && i < RANDOM_HEADER; i++)
+        p->header[i] = bytes[i];
     for (size_t i = RANDOM_HEADER; i + RANDOM_STEP <= n && p->steps < RANDOM_STEPS; i += RANDOM_STEP) {
         uint8_t op = fitting(p, bytes[i] % OPS, pure, depth);
         if (op == OP_END) {
@@ -40,11 +40,13 @@ void random_decode(program *p, const uint8_t *bytes, size_t n, bool pure)
             continue;
         }
         step *s = &p->step[p->steps];
-        *s = (step){.op = op, .a = bytes[i + 1], .b = bytes[i + 2], .c = bytes[i + 3]};
+        *s = (step){.op = op, .a = bytes[i + 1], .b = bytes[i + 2], .c = bytes[i + 3], .owner = owner[depth]};
         if (ops[op].kind & TASK)
             s->task = (uint8_t)p->tasks++;
-        if (ops[op].kind & BLOCK)
+        if (ops[op].kind & BLOCK) {
             open[depth++] = p->steps;
+            owner[depth] = s->task ? s->task : s->owner;
+        }
         p->steps++;
     }
     while (depth > 0)

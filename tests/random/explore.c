@@ -28,6 +28,32 @@ static int64_t seconds_now(void)
     return now.tv_sec;
 }
 
+/* ---- one program ----------------------------------------------------------------------------------------------------- */
+
+static void run_again(const uint8_t *bytes, size_t n, const random_options *o)
+{
+    static random_trace second;
+    random_options again = *o;
+    again.trace = &second;
+    memset(&second, 0, sizeof second);
+    if (random_program_run(bytes, n, &again) == 0 && memcmp(o->trace, &second, sizeof second) == 0)
+        return;
+    fputs("random program: the second time it takes other steps\n", stderr);
+    random_program_print(stderr, bytes, n, o);
+    abort();
+}
+
+static void run_program(const uint8_t *bytes, size_t n, random_options o, bool twice)
+{
+    static random_trace trace;
+    memset(&trace, 0, sizeof trace);
+    o.trace = &trace;
+    if (random_program_run(bytes, n, &o) < 0)
+        abort();
+    if (twice)
+        run_again(bytes, n, &o);
+}
+
 /* ---- one child ------------------------------------------------------------------------------------------------------ */
 
 typedef struct range {
@@ -39,13 +65,10 @@ typedef struct range {
 
 static void run_range(const range *r)
 {
-    static random_trace trace;
     uint8_t bytes[RANDOM_BYTES];
     for (*r->at = r->from; *r->at < r->to && seconds_now() < r->until; ++*r->at) {
-        random_options o = random_options_of(r->plan, *r->at);
-        o.trace = &trace;
-        if (random_program_run(bytes, random_program_make(bytes, *r->at), &o) < 0)
-            abort();
+        size_t n = random_program_make(bytes, *r->at);
+        run_program(bytes, n, random_options_of(r->plan, *r->at), r->plan->twice);
     }
 }
 
@@ -73,22 +96,23 @@ typedef struct candidate {
     size_t size;
 } candidate;
 
-static bool fails_once(const candidate *c, const random_options *o)
+static bool fails_once(const candidate *c, const random_options *o, bool twice)
 {
     pid_t child = fork();
     if (child != 0)
         return !child_ended_well(child);
     if (!freopen("/dev/null", "w", stderr))
         _exit(0);
-    exit(random_program_run(c->bytes, c->size, o) < 0);
+    run_program(c->bytes, c->size, *o, twice);
+    exit(0);
 }
 
 /* With several workers, or with the world outside, it may take a few attempts. */
-static bool fails(const candidate *c, random_options o)
+static bool fails(const candidate *c, random_options o, bool twice)
 {
     unsigned attempts = o.workers == 1 && o.pure ? 1 : 20;
     for (o.patience = 5; attempts > 0; attempts--)
-        if (fails_once(c, &o))
+        if (fails_once(c, &o, twice))
             return true;
     return false;
 }
@@ -102,13 +126,13 @@ static candidate without(const candidate *c, size_t from, size_t size)
 }
 
 /* Drop halves, quarters … of the steps for as long as it still fails, and as there is time. */
-static void shrink(candidate *c, const random_options *o)
+static void shrink(candidate *c, const random_options *o, bool twice)
 {
     int64_t until = seconds_now() + 120;
     for (size_t piece = c->size / 2 / RANDOM_STEP * RANDOM_STEP; piece > 0; piece = piece / 2 / RANDOM_STEP * RANDOM_STEP)
         for (size_t from = RANDOM_HEADER; from + piece <= c->size && seconds_now() < until;) {
             candidate smaller = without(c, from, piece);
-            if (fails(&smaller, *o))
+            if (fails(&smaller, *o, twice))
                 *c = smaller;
             else
                 from += piece;
@@ -124,11 +148,11 @@ static void explain(const random_plan *plan, uint64_t seed)
             (unsigned long long)seed, (unsigned long long)seed, o.workers, plan->pure ? " --pure" : "");
     if (plan->whole)
         return;
-    if (!fails(&c, o)) {
+    if (!fails(&c, o, plan->twice)) {
         fputs("it did not fail again\n", stderr);
         return;
     }
-    shrink(&c, &o);
+    shrink(&c, &o, plan->twice);
     fputs("made smaller:\n", stderr);
     random_program_print(stderr, c.bytes, c.size, &o);
     for (size_t i = 0; i < c.size; i++)

@@ -12,6 +12,7 @@ typedef struct random_plan {
     unsigned workers; /* 0: as the seed has it: 1, 2 or 8 */
     bool pure;        /* … all of them; else as the seed has it */
     bool verbose;
+    bool twice; /* each again, and what comes out of its steps has to be the same; for pure ones with one worker */
     const char *forbidden; /* as random_options has it */
     bool whole;            /* what fails is not made smaller */
 } random_plan;

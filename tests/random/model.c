@@ -23,9 +23,9 @@ static void print_tasks(world *w)
     }
 }
 
-static void print_trace(const random_trace *trace, const program *p)
+static void print_trace(const random_trace *trace, unsigned events, const program *p)
 {
-    unsigned n = trace->n < RANDOM_TRACE ? trace->n : RANDOM_TRACE;
+    unsigned n = events < RANDOM_TRACE ? events : RANDOM_TRACE;
     for (unsigned i = n > 100 ? n - 100 : 0; i < n; i++)
         fprintf(stderr, "  task %d, step %d (%s): %d\n", trace->entry[i].task, trace->entry[i].step,
                 random_op_name(p->step[trace->entry[i].step].op), trace->entry[i].result);
@@ -49,15 +49,16 @@ void random_wrong(world *w, const char *format, ...)
         random_program_print(stderr, w->bytes, w->size, w->options);
         print_tasks(w);
         if (w->options->trace)
-            print_trace(w->options->trace, w->program);
+            print_trace(w->options->trace, w->events, w->program);
     }
     abort();
 }
 
+/* It orders nothing: or no race of the library could be seen between two steps. */
 void random_trace_add(world *w, unsigned task, const step *s, int result)
 {
     unsigned at = (unsigned)(s - w->program->step);
-    unsigned i = w->events++;
+    unsigned i = atomic_fetch_add_explicit(&w->events, 1, memory_order_relaxed);
     if (w->options->forbidden && strcmp(w->options->forbidden, random_op_name(s->op)) == 0)
         random_wrong(w, "step %u is forbidden", at);
     random_trace *trace = w->options->trace;
@@ -68,7 +69,6 @@ void random_trace_add(world *w, unsigned task, const step *s, int result)
     trace->entry[i].task = (int16_t)task;
     trace->entry[i].step = (int16_t)at;
     trace->entry[i].result = result;
-    trace->n = i + 1;
 }
 
 /* ---- interruptions ------------------------------------------------------------------------------------------------- */
@@ -83,7 +83,7 @@ bool random_abortable(world *w, unsigned task)
             return false;
         if (w->group[t->group].cancelled)
             return true;
-        task = w->group[t->group].owner;
+        task = w->program->step[t->group].owner;
     }
 }
 
@@ -170,7 +170,7 @@ void random_told(actor *a, const before *b, bool told)
 
 bool random_group_cancelled(world *w, int group)
 {
-    return w->group[group].cancelled || random_abortable(w, w->group[group].owner);
+    return w->group[group].cancelled || random_abortable(w, w->program->step[group].owner);
 }
 
 /* ---- arguments ----------------------------------------------------------------------------------------------------- */
@@ -211,7 +211,7 @@ void random_task_gone(world *w, unsigned task)
 {
     EXPECT(w, w->task[task].gone++ == 0);
     for (unsigned i = 0; i < w->program->steps; i++)
-        if (w->program->step[i].op == OP_GROUP && w->group[i].owner == task)
+        if (w->program->step[i].op == OP_GROUP && w->program->step[i].owner == task)
             w->group[i].cancelled = 1;
     count_out(w, &w->task[task]);
 }
@@ -257,7 +257,7 @@ static unsigned whose(world *w, int task, int code, void *value)
 static void judge_groups_of(world *w, unsigned task)
 {
     for (unsigned i = 0; i < w->program->steps; i++)
-        if (w->program->step[i].op == OP_GROUP && w->group[i].owner == task)
+        if (w->program->step[i].op == OP_GROUP && w->program->step[i].owner == task)
             EXPECT(w, w->group[i].alive == 0);
 }
 

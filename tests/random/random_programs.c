@@ -1,21 +1,19 @@
 /* random_programs.c - random programs by hand:
- *     random_programs [--seed N] [--count N] [--workers N] [--for SECONDS] [--pure] [--verbose] [--whole] [--bytes HEX]
- * Without a count or a time it runs until something is wrong. --bytes runs that one program, in this very process. */
+ *     random_programs [--seed N] [--count N] [--workers N] [--for SECONDS] [--pure] [--twice] [--verbose] [--whole] [--bytes HEX]
+ * Without a count or a time it runs until something is wrong. --bytes runs that one program, in this very process;
+ * --twice has pure programs with one worker, which have to take the same steps again. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <random/explore.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct option known[] = {{"seed", required_argument, NULL, 's'},
-                                      {"count", required_argument, NULL, 'c'},
-                                      {"workers", required_argument, NULL, 'w'},
-                                      {"for", required_argument, NULL, 'f'},
-                                      {"pure", no_argument, NULL, 'p'},
-                                      {"verbose", no_argument, NULL, 'v'},
-                                      {"whole", no_argument, NULL, 'h'},
-                                      {"bytes", required_argument, NULL, 'b'},
-                                      {NULL, 0, NULL, 0}};
+static const struct option known[] = {
+    {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
+    {"workers", required_argument, NULL, 'w'}, {"for", required_argument, NULL, 'f'},
+    {"pure", no_argument, NULL, 'p'},          {"verbose", no_argument, NULL, 'v'},
+    {"whole", no_argument, NULL, 'h'},         {"twice", no_argument, NULL, 't'},
+    {"bytes", required_argument, NULL, 'b'},   {NULL, 0, NULL, 0}};
 
 static size_t parse_hex(const char *text, uint8_t *bytes)
 {
@@ -73,6 +71,10 @@ int main(int argc, char **argv)
             break;
         case 'v':
             plan.verbose = true;
+            break;
+        case 't':
+            plan.twice = plan.pure = true;
+            plan.workers = 1;
             break;
         case 'h':
             plan.whole = true;

@@ -41,7 +41,7 @@ static bool is_bounded(const actor *a, const step *s)
 
 static void run_step(actor *a, const step *s)
 {
-    a->w->task[a->task].at = (int)random_step_index(a, s);
+    atomic_store_explicit(&a->w->task[a->task].at, (int)random_step_index(a, s), memory_order_relaxed);
     a->at = s;
     int result = is_bounded(a, s) ? run_bounded(a, s) : steps[s->op](a, s);
     a->at = s;
@@ -187,14 +187,14 @@ static void *count_alloc(size_t size, void *arg)
 {
     world *w = arg;
     void *block = malloc(size);
-    w->blocks += block != NULL;
+    atomic_fetch_add_explicit(&w->blocks, block != NULL, memory_order_relaxed);
     return block;
 }
 
 static void count_free(void *block, void *arg)
 {
     world *w = arg;
-    w->blocks--;
+    atomic_fetch_sub_explicit(&w->blocks, 1, memory_order_relaxed);
     free(block);
 }
 

@@ -489,7 +489,6 @@ int random_do_GROUP(actor *a, const step *s)
         random_run_steps(a, (unsigned)near.id + 1, s->end);
         return NOTHING;
     }
-    g->owner = a->task;
     g->fail_fast = o.fail_fast;
     g->cancelled = has_scopes(a);
     o.drop_result = random_result_drop;
@@ -635,7 +634,7 @@ static int inside(coroutine *c, weft_coro *coro, coro_call call)
 static void judge_coro_groups(actor *a, const step *s)
 {
     for (unsigned i = random_step_index(a, s) + 1; i < s->end; i++)
-        if (a->w->program->step[i].op == OP_GROUP && a->w->group[i].owner == a->task)
+        if (a->w->program->step[i].op == OP_GROUP && a->w->program->step[i].owner == a->task)
             EXPECT(a->w, a->w->group[i].alive == 0);
 }
 

@@ -29,8 +29,8 @@ typedef struct task_state {
     atomic_int at; /* the step it is in */
 } task_state;
 
+/* Its owner is that of the step. */
 typedef struct group_state {
-    unsigned owner;
     bool fail_fast;
     atomic_int alive;     /* children */
     atomic_int cancelled; /* … or will be */
