@@ -161,6 +161,15 @@ WF_NOINLINE wf_exec *wf_exec_current(void)
     return wf_likely(current != NULL) ? current : make_current();
 }
 
+wf_exec *wf_exec_insist(void)
+{
+    const struct timespec pause = {.tv_nsec = WEFT_MS};
+    wf_exec *exec;
+    while (!(exec = wf_exec_current()) && parker_key_made)
+        nanosleep(&pause, NULL);
+    return exec;
+}
+
 WF_NOINLINE wf_exec *wf_exec_set(wf_exec *exec)
 {
     __asm__ volatile("" ::: "memory");

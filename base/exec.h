@@ -80,6 +80,8 @@ static inline bool wf_exec_can_wait(const wf_exec *exec) { return exec->ops->sus
 
 /* The calling thread's execution. An ordinary thread gets one when it first asks (NULL then means out of memory). */
 wf_exec *wf_exec_current(void);
+/* The same for what cannot fail: it waits until there is memory. NULL: no ordinary thread ever gets one here, for want of a key. */
+wf_exec *wf_exec_insist(void);
 /* The same, without making one: NULL on an ordinary thread that never waited. */
 wf_exec *wf_exec_peek(void);
 /* For workers, around each poll; returns what it was. */

@@ -46,6 +46,17 @@ if(WEFT_SANITIZE)
   add_link_options(${weft_sanitizer})
 endif()
 
+# Several threads count, and processes that the tests fork add up.
+if(WEFT_COVERAGE)
+  add_compile_options("$<$<COMPILE_LANGUAGE:C>:--coverage;-fprofile-update=atomic>")
+  add_link_options(--coverage)
+endif()
+
+# Everything tells libFuzzer where it has been; the targets bring its main().
+if(WEFT_FUZZ)
+  add_compile_options("$<$<COMPILE_LANGUAGE:C>:-fsanitize=fuzzer-no-link>")
+endif()
+
 add_library(weft_flags INTERFACE)
 # gcc 12 joins neighbouring fields into one vector load right after they were stored one by one, which the CPU cannot forward: 5 ns
 # for each such pair on the switch path.

@@ -192,18 +192,20 @@ static void format_v6(const weft_addr *a, char *buf, size_t size)
 }
 
 /* Zero bytes inside an abstract name show as @, as in /proc/net/unix: such a name has no text of its own. A socket
- * without a name is "unix:". */
+ * without a name is "unix:". A file whose name begins with @ shows as "./@…", which is the same file, and not as the
+ * abstract name that it would parse to. */
 static void format_unix(const weft_addr *a, char *buf, size_t size)
 {
     struct sockaddr_un un;
     memcpy(&un, a->storage_, sizeof un);
     size_t length = a->length_ - UNIX_PATH_AT;
+    const char *here = length > 0 && un.sun_path[0] == '@' ? "./" : "";
     if (length > 0 && un.sun_path[0] != '\0')
         length = strnlen(un.sun_path, length);
     for (size_t i = 0; i < length; i++)
         if (un.sun_path[i] == '\0')
             un.sun_path[i] = '@';
-    snprintf(buf, size, "unix:%.*s", (int)length, un.sun_path);
+    snprintf(buf, size, "unix:%s%.*s", here, (int)length, un.sun_path);
 }
 
 char *weft_addr_format(const weft_addr *a, char *buf, size_t size)

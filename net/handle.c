@@ -66,13 +66,14 @@ WF_NOINLINE static const wf_source_kind *kind_of(int fd, int *err)
 {
     struct stat st;
     int type = 0;
-    *err = fstat(fd, &st) < 0 ? -errno : WEFT_EINVAL;
-    if (*err != WEFT_EINVAL)
+    bool told = fstat(fd, &st) == 0;
+    if (told && S_ISSOCK(st.st_mode))
+        told = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) == 0;
+    *err = told ? WEFT_EINVAL : -errno;
+    if (!told)
         return NULL;
     if (S_ISSOCK(st.st_mode))
-        return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) == 0 && type == SOCK_STREAM
-                   ? &wf_stream_on_socket
-                   : NULL;
+        return type == SOCK_STREAM ? &wf_stream_on_socket : NULL;
     return S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode) ? &wf_stream_on_pipe : NULL;
 }
 

@@ -60,7 +60,7 @@ int weft_listener_from_fd(weft_listener **out, int fd)
         err = wf_set_nonblocking(fd);
     if (err < 0)
         return err;
-    if (wf_socket_is_internet(fd))
+    if (wf_socket_must_be_internet(fd) == 0)
         wf_tcp_set_nagle(fd, false); /* for those that it accepts, as if it had been opened here */
     *out = wf_listener_open(all, fd);
     return *out ? 0 : WEFT_ENOMEM;

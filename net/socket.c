@@ -54,14 +54,14 @@ static int set_unless_0(int fd, int level, int name, int value)
     return value ? wf_set_option(fd, level, name, value) : 0;
 }
 
-/* What a socket has that nobody has touched. 0: who knows. */
+/* What a socket has that nobody has touched, or a negative code. */
 WF_NOINLINE static int system_default(int level, int name)
 {
-    int value = 0, fd = wf_socket(AF_INET, SOCK_STREAM);
+    int value, fd = wf_socket(AF_INET, SOCK_STREAM);
     if (fd < 0)
-        return 0;
+        return fd;
     if (getsockopt(fd, level, name, &value, &(socklen_t){sizeof value}) < 0)
-        value = 0;
+        value = -errno;
     close(fd);
     return value;
 }
@@ -69,7 +69,9 @@ WF_NOINLINE static int system_default(int level, int name)
 /* @fresh: a socket that has the system's values so far. */
 static int set_probing(int fd, int name, int value, bool fresh)
 {
-    return set_unless_0(fd, IPPROTO_TCP, name, value || fresh ? value : system_default(IPPROTO_TCP, name));
+    if (value == 0 && !fresh)
+        value = system_default(IPPROTO_TCP, name);
+    return value < 0 ? value : set_unless_0(fd, IPPROTO_TCP, name, value);
 }
 
 static int set_keepalive(int fd, const weft_tcp_options *o, bool fresh)
@@ -145,13 +147,14 @@ static int apply(int fd, const weft_tcp_options *o, bool fresh)
 
 int wf_tcp_apply(int fd, const weft_tcp_options *o) { return makes_sense(o) ? apply(fd, o, true) : WEFT_EINVAL; }
 
-bool wf_socket_is_internet(int fd)
+int wf_socket_must_be_internet(int fd)
 {
     weft_addr addr;
-    if (wf_socket_name(fd, getsockname, &addr) < 0)
-        return false;
+    int err = fd >= 0 ? wf_socket_name(fd, getsockname, &addr) : WEFT_ENOTSUP;
+    if (err < 0)
+        return err == WEFT_ENOTSOCK ? WEFT_ENOTSUP : err;
     sa_family_t family = weft_addr_sockaddr(&addr, NULL)->sa_family;
-    return family == AF_INET || family == AF_INET6;
+    return family == AF_INET || family == AF_INET6 ? 0 : WEFT_ENOTSUP;
 }
 
 int weft_tcp_configure_sized(weft_stream *s, const weft_tcp_options *options, size_t size)
@@ -162,10 +165,9 @@ int weft_tcp_configure_sized(weft_stream *s, const weft_tcp_options *options, si
     int err, fd = wf_source_visit(&s->source, &err);
     if (err < 0)
         return err;
-    if (!makes_sense(&o))
-        err = WEFT_EINVAL;
-    else
-        err = wf_socket_is_internet(fd) ? apply(fd, &o, false) : WEFT_ENOTSUP;
+    err = makes_sense(&o) ? wf_socket_must_be_internet(fd) : WEFT_EINVAL;
+    if (err == 0)
+        err = apply(fd, &o, false);
     wf_source_leave(&s->source);
     return err;
 }

@@ -25,8 +25,8 @@ weft_tcp_options wf_tcp_options(const weft_tcp_options *options, size_t size);
  * what makes no sense is WEFT_EINVAL and changes nothing. */
 int wf_tcp_apply(int fd, const weft_tcp_options *options);
 
-/* IPv4 or IPv6. */
-bool wf_socket_is_internet(int fd);
+/* 0: IPv4 or IPv6. WEFT_ENOTSUP: something else; or why it is not known. */
+int wf_socket_must_be_internet(int fd);
 
 /* The stream's socket is about to be closed: see to it that close() will not wait. */
 void wf_socket_closing(int fd);

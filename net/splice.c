@@ -122,7 +122,10 @@ ssize_t wf_pipe_drain(wf_pipe pipe, int socket, size_t size) { return move(pipe.
 
 WF_NOINLINE ssize_t wf_pipe_read(wf_pipe pipe, void *buf, size_t size)
 {
-    ssize_t n = read(pipe.out, buf, size);
+    ssize_t n;
+    do
+        n = read(pipe.out, buf, size);
+    while (n < 0 && errno == EINTR);
     return n >= 0 ? n : -errno;
 }
 

@@ -98,11 +98,14 @@ static weft_udp_options known(const weft_udp_options *options, size_t size)
 
 typedef int (*name_call)(int fd, const struct sockaddr *sa, socklen_t length);
 
+/* EAGAIN is not "later" here: there is no port left. */
 WF_NOINLINE static int give_name(int fd, name_call call, const weft_addr *addr)
 {
     size_t length;
     const struct sockaddr *sa = weft_addr_sockaddr(addr, &length);
-    return call(fd, sa, (socklen_t)length) == 0 ? 0 : -errno;
+    if (call(fd, sa, (socklen_t)length) == 0)
+        return 0;
+    return errno == EAGAIN ? WEFT_EADDRNOTAVAIL : -errno;
 }
 
 static int family_of(const weft_addr *addr) { return weft_addr_sockaddr(addr, NULL)->sa_family; }

@@ -75,7 +75,16 @@ static const wf_source_kind listening_on_path = {.socket = true, .closing = clos
 
 enum { LOCK_TRIES = 10000 };
 
-/* To be closed; or -1: it may not be read, or somebody sits on it for a second and more. */
+static int open_folder(const char *path)
+{
+    int fd;
+    do
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+/* To be closed; or -1: it may not be read, cannot be locked, or somebody sits on it for a second and more. */
 static int lock_folder(const char *path)
 {
     const struct timespec pause = {.tv_nsec = 100 * WEFT_US};
@@ -84,9 +93,9 @@ static int lock_folder(const char *path)
     size_t length = slash ? (size_t)(slash - path) : 0;
     memcpy(folder, path, length);
     folder[length] = '\0';
-    int fd = open(length > 0 ? folder : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open_folder(length > 0 ? folder : slash ? "/" : ".");
     for (int i = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
-        if (i == LOCK_TRIES) {
+        if (i == LOCK_TRIES || (errno != EWOULDBLOCK && errno != EINTR)) {
             close(fd);
             return -1;
         }
@@ -301,10 +310,16 @@ WF_NOINLINE static int credentials_of(int fd, weft_credentials *out)
     return 0;
 }
 
-static bool is_unix(int fd)
+/* 0, or WEFT_EINVAL: it is none; or why it is not known. */
+static int must_be_unix(int fd)
 {
     weft_addr local;
-    return wf_socket_name(fd, getsockname, &local) == 0 && weft_addr_sockaddr(&local, NULL)->sa_family == AF_UNIX;
+    if (fd < 0)
+        return WEFT_EINVAL;
+    int err = wf_socket_name(fd, getsockname, &local);
+    if (err < 0)
+        return err == WEFT_ENOTSOCK ? WEFT_EINVAL : err;
+    return weft_addr_sockaddr(&local, NULL)->sa_family == AF_UNIX ? 0 : WEFT_EINVAL;
 }
 
 int weft_stream_peer_credentials(weft_stream *s, weft_credentials *out)
@@ -315,7 +330,9 @@ int weft_stream_peer_credentials(weft_stream *s, weft_credentials *out)
     int err, fd = wf_source_visit(&s->source, &err);
     if (err < 0)
         return err;
-    err = is_unix(fd) ? credentials_of(fd, out) : WEFT_EINVAL;
+    err = must_be_unix(fd);
+    if (err == 0)
+        err = credentials_of(fd, out);
     wf_source_leave(&s->source);
     return err;
 }

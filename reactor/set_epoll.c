@@ -78,16 +78,24 @@ int wf_set_add(wf_reactor *r, wf_source *s, uint16_t generation)
     if (err < 0)
         return err;
     uint32_t before = wf_or_acqrel(&s->asks, WF_ASK_ADDED); /* [SET-ADD] release: the home, and that it is in the set */
-    return before & WF_ASK_WRITE ? control(r, EPOLL_CTL_MOD, s, generation, EPOLLOUT) : 0;
+    err = before & WF_ASK_WRITE ? control(r, EPOLL_CTL_MOD, s, generation, EPOLLOUT) : 0;
+    if (err < 0) { /* as if it had never been added: whoever waits next adds it */
+        wf_and_acqrel(&s->asks, ~WF_ASK_ADDED);
+        wf_set_remove(r, s);
+    }
+    return err;
 }
 
-/* From now on for good. Whoever changes what is watched is told what is ready, so no edge is lost. */
+/* From now on for good, unless it fails. Whoever changes what is watched is told what is ready, so no edge is lost. */
 int wf_set_want_write(wf_source *s)
 {
     uint32_t before = wf_or_acqrel(&s->asks, WF_ASK_WRITE); /* [SET-ADD] acquire */
     if ((before & (WF_ASK_ADDED | WF_ASK_WRITE)) != WF_ASK_ADDED)
         return 0; /* it is watched, or will be by who adds it */
-    return control(wf_load_acq(&s->home), EPOLL_CTL_MOD, s, wf_src_generation(wf_load_rlx(&s->word)), EPOLLOUT);
+    int err = control(wf_load_acq(&s->home), EPOLL_CTL_MOD, s, wf_src_generation(wf_load_rlx(&s->word)), EPOLLOUT);
+    if (err < 0)
+        wf_and_acqrel(&s->asks, ~WF_ASK_WRITE); /* who waits next asks anew */
+    return err;
 }
 
 bool wf_set_remove(wf_reactor *r, wf_source *s)

@@ -7,34 +7,9 @@
 
 typedef struct join_op {
     weft_task *task;
-    bool set; /* our waker is in the task */
+    bool set;        /* our waker is in the task */
+    weft_waker mine; /* which that is, to compare with: the reference is the task's */
 } join_op;
-
-static ssize_t join_poll(void *arg, weft_context *cx)
-{
-    join_op *op = arg;
-    weft_task *task = op->task;
-    if (op->set)
-        return wf_state_done(&task->state) ? 0 : WEFT_PENDING;
-    switch (wf_state_join_lock(&task->state)) {
-    case WF_JOIN_DONE:
-        return 0;
-    case WF_JOIN_BUSY:
-        return WEFT_EBUSY;
-    default:
-        break;
-    }
-    weft_waker waker;
-    int err = wf_context_clone_waker(cx, &waker);
-    if (err == 0)
-        task->joiner = waker;
-    wf_join unlocked = wf_state_join_unlock(&task->state, err == 0);
-    if (err == 0 && unlocked == WF_JOIN_DONE)
-        weft_waker_drop(&waker); /* it ended meanwhile and has not seen the waker */
-    else
-        op->set = err == 0;
-    return unlocked == WF_JOIN_DONE ? 0 : err < 0 ? err : WEFT_PENDING;
-}
 
 static ssize_t join_cancel(void *arg)
 {
@@ -47,6 +22,37 @@ static ssize_t join_cancel(void *arg)
     wf_join unlocked = wf_state_join_unlock(&op->task->state, false);
     weft_waker_drop(&waker);
     return unlocked == WF_JOIN_DONE ? 0 : WEFT_PENDING;
+}
+
+/* Of several tasks that poll in turn, the last is the one that is woken. */
+static ssize_t join_poll(void *arg, weft_context *cx)
+{
+    join_op *op = arg;
+    weft_task *task = op->task;
+    if (op->set && (wf_state_done(&task->state) || weft_waker_will_wake(&op->mine, weft_context_waker(cx))))
+        return wf_state_done(&task->state) ? 0 : WEFT_PENDING;
+    if (op->set && join_cancel(op) == 0)
+        return 0;
+    op->set = false;
+    switch (wf_state_join_lock(&task->state)) {
+    case WF_JOIN_DONE:
+        return 0;
+    case WF_JOIN_BUSY:
+        return WEFT_EBUSY;
+    default:
+        break;
+    }
+    weft_waker waker = {NULL, NULL};
+    int err = wf_context_clone_waker(cx, &waker);
+    if (err == 0)
+        task->joiner = waker;
+    op->mine = waker;
+    wf_join unlocked = wf_state_join_unlock(&task->state, err == 0);
+    if (err == 0 && unlocked == WF_JOIN_DONE)
+        weft_waker_drop(&waker); /* it ended meanwhile and has not seen the waker */
+    else
+        op->set = err == 0;
+    return unlocked == WF_JOIN_DONE ? 0 : err < 0 ? err : WEFT_PENDING;
 }
 
 static const wf_op_ops join_ops = {.poll = join_poll, .cancel = join_cancel};
@@ -80,15 +86,16 @@ static void leave_case(weft_case *c)
 
 const struct weft_case_ops weft_case_join_ = {.poll = poll_case, .leave = leave_case};
 
-/* The task has not ended. Where it is the next to run here anyway, it runs first. */
+/* The task has not ended. Where it is the next to run here anyway, it runs first. Oneself is refused before an interruption is met: nobody
+ * would hear of that one. */
 static inline int wait_for(weft_task *task)
 {
     wf_exec *exec;
+    if (wf_unlikely(is_myself(task)))
+        return WEFT_EDEADLK;
     int err = wf_await_entry(&exec);
     if (wf_unlikely(err < 0))
-        return err == WEFT_EDEADLK || exec->task != task ? err : WEFT_EDEADLK;
-    if (wf_unlikely(exec->task == task))
-        return WEFT_EDEADLK;
+        return err;
     if (wf_worker_lend(exec, task) && wf_state_done(&task->state))
         return 0;
     join_op op = {.task = task};

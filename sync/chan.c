@@ -108,28 +108,41 @@ static void drop_first_block(weft_chan *ch)
         ch->spare = b;
 }
 
-static void pop_returned(weft_chan *ch, void *item)
+/* Of those that have not been returned, the first. There is one. */
+static inline char *first_place(const weft_chan *ch)
+{
+    return (unbounded(ch) ? ch->first->items : ch->ring) + ch->head * ch->item_size;
+}
+
+/* It has been taken from there. */
+static inline void leave_place(weft_chan *ch)
+{
+    ch->head++;
+    if (!unbounded(ch))
+        ch->head = ch->head == ch->capacity ? 0 : ch->head;
+    else if (ch->head == ch->block_items || (ch->first == ch->last && ch->head == ch->tail))
+        drop_first_block(ch);
+    ch->len--;
+}
+
+static void leave_returned(weft_chan *ch)
 {
     returned *r = ch->returned;
     ch->returned = r->next;
-    copy_item(ch, item, r->item);
     free(r);
+    ch->len--;
 }
 
 /* There is an item. */
 static void pop(weft_chan *ch, void *item)
 {
     if (wf_unlikely(ch->returned != NULL)) {
-        pop_returned(ch, item);
-    } else if (unbounded(ch)) {
-        copy_item(ch, item, ch->first->items + ch->head++ * ch->item_size);
-        if (ch->head == ch->block_items || (ch->first == ch->last && ch->head == ch->tail))
-            drop_first_block(ch);
+        copy_item(ch, item, ch->returned->item);
+        leave_returned(ch);
     } else {
-        copy_item(ch, item, ch->ring + ch->head * ch->item_size);
-        ch->head = ch->head + 1 == ch->capacity ? 0 : ch->head + 1;
+        copy_item(ch, item, first_place(ch));
+        leave_place(ch);
     }
-    ch->len--;
 }
 
 /* ---- those who wait ------------------------------------------------------------------------------------------ */
@@ -306,14 +319,14 @@ static ssize_t look_again(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
     if (err < 0)
         return err;
     int result = op->node.done ? op->node.status : WEFT_EAGAIN;
-    bool same = op->node.done || op->node.select || weft_waker_will_wake(&op->node.waker, weft_context_waker(cx));
+    bool same = op->node.done || weft_waker_will_wake(&op->node.waker, weft_context_waker(cx));
     if (!op->node.done && op->node.select) {
         result = operate_locked(ch, op, op->node.select, &other);
         if (result != WEFT_EAGAIN)
             wf_node_unlink(&op->node.node);
     }
     unlock_and_wake(ch, &other);
-    return same ? result : hand_over(op, cx);
+    return same || result != WEFT_EAGAIN ? result : hand_over(op, cx);
 }
 
 ssize_t wf_chan_poll(void *arg, weft_context *cx) WF_NO_THREAD_SAFETY
@@ -584,14 +597,15 @@ static void free_storage(weft_chan *ch)
     free(ch);
 }
 
+/* Where they lie: out of memory they are dropped too. */
 static void drop_rest(weft_chan *ch)
 {
-    void *item = ch->options.drop && ch->len > 0 ? malloc(ch->item_size) : NULL;
-    while (item && ch->len > 0) {
-        pop(ch, item);
-        wf_call_back(ch->options.drop, item);
-    }
-    free(item);
+    if (!ch->options.drop)
+        return;
+    for (; ch->returned; leave_returned(ch))
+        wf_call_back(ch->options.drop, ch->returned->item);
+    for (; ch->len > 0; leave_place(ch))
+        wf_call_back(ch->options.drop, first_place(ch));
 }
 
 int weft_chan_free(weft_chan *ch)

@@ -109,8 +109,8 @@ static bool take(wf_waiter *w)
 void weft_mutex_lock(weft_mutex *m)
 {
     wf_exec *exec = wf_exec_current();
-    if (wf_unlikely(!exec))
-        weft_panic("weft_mutex_lock(): out of memory");
+    if (wf_unlikely(!exec) && !(exec = wf_exec_insist()))
+        weft_panic("weft_mutex_lock(): no thread can wait");
     if (wf_unlikely(!try_free(m))) {
         if (is_mine(m, exec))
             refuse(m, exec, "weft_mutex_lock()", "is held already by");

@@ -183,22 +183,42 @@ static bool fire_wait(wf_token_waiter *waiter, weft_waker *out)
 /* Under lock: has it been cancelled? */
 static bool has_fired(wait_op *op) { return op->waiting ? !wf_node_linked(&op->waiter.node) : is_cancelled(op->token); }
 
-/* One waker per wait: the waiting task stays the same. */
+/* It waits already: has it fired, or is there nothing to change? */
+static bool is_settled(wait_op *op, const weft_waker *waker, bool *fired)
+{
+    wf_spin_lock(op->lock);
+    *fired = has_fired(op);
+    bool same = *fired || weft_waker_will_wake(&op->waker, waker);
+    wf_spin_unlock(op->lock);
+    return same;
+}
+
+/* @waker becomes the one before it. */
+static void wait_locked(wait_op *op, weft_waker *waker)
+{
+    weft_waker old = op->waker;
+    op->waker = *waker;
+    *waker = old;
+    if (!op->waiting)
+        wf_list_push_back(&op->token->waiters, &op->waiter.node);
+    op->waiting = true;
+}
+
+/* Of several tasks that poll in turn, the last is the one that is woken. Wakers are cloned and dropped outside the lock. */
 static ssize_t wait_poll(void *arg, weft_context *cx)
 {
     wait_op *op = arg;
-    weft_waker waker = {NULL, NULL};
-    int err = op->waiting ? 0 : weft_waker_clone(weft_context_waker(cx), &waker);
+    weft_waker waker;
+    bool fired;
+    if (op->waiting && is_settled(op, weft_context_waker(cx), &fired))
+        return fired ? 0 : WEFT_PENDING;
+    int err = weft_waker_clone(weft_context_waker(cx), &waker);
     if (err < 0)
         return err;
     wf_spin_lock(op->lock);
-    bool fired = has_fired(op);
-    if (!fired && !op->waiting) {
-        op->waiting = true;
-        op->waker = waker;
-        wf_list_push_back(&op->token->waiters, &op->waiter.node);
-        waker = (weft_waker){NULL, NULL};
-    }
+    fired = has_fired(op);
+    if (!fired)
+        wait_locked(op, &waker);
     wf_spin_unlock(op->lock);
     weft_waker_drop(&waker);
     return fired ? 0 : WEFT_PENDING;

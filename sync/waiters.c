@@ -134,7 +134,7 @@ const wf_op_ops wf_waiter_ops = {.poll = wf_waiter_poll, .cancel = wf_waiter_can
 
 void wf_waiter_insist(wf_waiter *w, const char *what)
 {
-    ssize_t err = wf_await_shielded(&wf_waiter_ops, w);
+    ssize_t err = wf_exec_insist() ? wf_await_shielded(&wf_waiter_ops, w) : WEFT_ENOMEM;
     if (wf_unlikely(err < 0))
         weft_panic("%s: %s", what,
                    err == WEFT_EDEADLK ? "it would have to wait where nothing can wait" : weft_strerror((int)err));

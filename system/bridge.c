@@ -55,19 +55,34 @@ static ssize_t check(completion_op *op)
     return c->waker_.ops && !op->waiting ? WEFT_EBUSY : WEFT_PENDING;
 }
 
+/* It waits already: is it over, or is there nothing to change? */
+static bool is_settled(completion_op *op, const weft_waker *waker, ssize_t *result)
+{
+    wf_spin_lock(lock_of(op->completion));
+    *result = check(op);
+    bool same = *result != WEFT_PENDING || weft_waker_will_wake(&op->completion->waker_, waker);
+    wf_spin_unlock(lock_of(op->completion));
+    return same;
+}
+
+/* Of several tasks that poll in turn, the last is the one that is woken. Wakers are cloned and dropped outside the lock. */
 static ssize_t completion_poll(void *arg, weft_context *cx)
 {
     completion_op *op = arg;
     weft_completion *c = op->completion;
-    weft_waker waker = {NULL, NULL};
-    int err = op->waiting ? 0 : weft_waker_clone(weft_context_waker(cx), &waker);
+    weft_waker waker;
+    ssize_t result;
+    if (op->waiting && is_settled(op, weft_context_waker(cx), &result))
+        return result;
+    int err = weft_waker_clone(weft_context_waker(cx), &waker);
     if (err < 0)
         return err;
     wf_spin_lock(lock_of(c));
-    ssize_t result = check(op);
-    if (result == WEFT_PENDING && !op->waiting) {
+    result = check(op);
+    if (result == WEFT_PENDING) {
+        weft_waker old = c->waker_;
         c->waker_ = waker;
-        waker = (weft_waker){NULL, NULL};
+        waker = old;
         op->waiting = true;
     }
     wf_spin_unlock(lock_of(c));

@@ -57,8 +57,12 @@ static int named(const char *what, const char *path, ssize_t code)
 
 static ssize_t or_code(int result) { return result < 0 ? -errno : result; }
 
-/* Not again: whatever it says, the descriptor is gone. */
-static ssize_t close_fd(int fd) { return or_code(close(fd)); }
+/* Not again: whatever it says, the descriptor is gone. So an interruption is no failure. */
+static ssize_t close_fd(int fd)
+{
+    ssize_t err = or_code(close(fd));
+    return err == -EINTR ? 0 : err;
+}
 
 static ssize_t write_all(int fd, const char *data, size_t size)
 {
@@ -124,11 +128,16 @@ static const char *temporary_directory(const char *wanted)
     return directory && *directory ? directory : "/tmp";
 }
 
+/* Written anew each time: a try leaves its own letters in the name. */
 static ssize_t make_named(const char *directory, char *name)
 {
-    if (snprintf(name, PATH_MAX, "%s/weft-XXXXXX", directory) >= PATH_MAX)
-        return -ENAMETOOLONG;
-    return RETRY(mkostemp(name, O_CLOEXEC));
+    ssize_t fd;
+    do {
+        if (snprintf(name, PATH_MAX, "%s/weft-XXXXXX", directory) >= PATH_MAX)
+            return -ENAMETOOLONG;
+        fd = or_code(mkostemp(name, O_CLOEXEC));
+    } while (fd == -EINTR);
+    return fd;
 }
 
 /* Where the file system has no nameless files: one whose name is gone at once. */
@@ -499,8 +508,11 @@ static int add_name(request *r, const char *name)
 /* Returns 1 for a name, 0 at the end. */
 static int next_name(DIR *dir, const char **name)
 {
-    errno = 0;
-    struct dirent *entry = readdir(dir);
+    struct dirent *entry;
+    do {
+        errno = 0;
+        entry = readdir(dir);
+    } while (!entry && errno == EINTR);
     if (!entry)
         return -errno;
     *name = entry->d_name;
@@ -511,10 +523,13 @@ static ssize_t do_directory(void *arg)
 {
     request *r = arg;
     const char *name = NULL;
-    DIR *dir = opendir(r->path);
+    DIR *dir;
+    int err;
+    do
+        dir = opendir(r->path);
+    while (!dir && errno == EINTR);
     if (!dir)
         return -errno;
-    int err;
     while ((err = next_name(dir, &name)) > 0)
         if (!is_dots(name) && (err = add_name(r, name)) < 0)
             break;

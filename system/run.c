@@ -46,19 +46,26 @@ static void *collect(void *arg)
     }
 }
 
-/* A process that does not read all of it is no failure. */
+/* A process that does not read all of it is no failure. Anything else is: it would take what it got for all. */
 static void *write_input(void *arg)
 {
     feed *f = arg;
-    weft_write(f->to, f->data, f->size);
+    ssize_t n = weft_write(f->to, f->data, f->size);
+    if (n < 0 && n != WEFT_EPIPE && n != WEFT_ECONNRESET)
+        return weft_fail((int)n);
     weft_close_write(f->to);
     return NULL;
 }
 
-/* A group that was cancelled says no more than that: why the caller is interrupted, the next await knows. */
-static int reason(int code)
+/* Of the code that starting one ended with, and of what the group says. One that was cancelled says no more than that: why the caller is
+ * interrupted, the next await knows; and a start that failed by itself was the reason for cancelling. */
+static int reason(int code, int why)
 {
-    int why = code == WEFT_ECANCELED || code == WEFT_EABORTED ? weft_sleep(0) : 0;
+    if (code < 0 && code != WEFT_ECANCELED)
+        return code;
+    if (why < 0)
+        code = why;
+    why = code == WEFT_ECANCELED || code == WEFT_EABORTED ? weft_sleep(0) : 0;
     return why < 0 ? why : code;
 }
 
@@ -80,7 +87,7 @@ static int converse(feed *in, sink *out, sink *err)
         weft_group_cancel(group); /* else the process may wait for ever for one who takes what it writes */
     int why = weft_group_wait(group);
     weft_group_close(group);
-    return reason(why < 0 ? why : code);
+    return reason(code, why);
 }
 
 static void hand_out(weft_output *output, sink *out, sink *err)

@@ -119,13 +119,14 @@ static weft_waker disown_locked(weft_signal *s)
     return left;
 }
 
-/* Take what has come. Otherwise the handle is @asker's, who is known by his waker: a task may be polled anywhere. */
-static int ask(weft_signal *s, const weft_waker *asker)
+/* Take what has come. Otherwise the handle is @asker's, who is known by his waker: a task may be polled anywhere. With @had it is the caller's already,
+ * whatever the waker. */
+static int ask(weft_signal *s, const weft_waker *asker, bool had)
 {
     weft_waker left = {NULL, NULL};
     int result = WEFT_EBUSY;
     wf_watch_lock(&s->waiter);
-    if (!s->asker.ops || weft_waker_will_wake(&s->asker, asker)) {
+    if (had || !s->asker.ops || weft_waker_will_wake(&s->asker, asker)) {
         result = s->waiter.count > 0 ? s->waiter.count : WEFT_PENDING;
         s->waiter.count = 0;
         s->asker = *asker;
@@ -137,18 +138,20 @@ static int ask(weft_signal *s, const weft_waker *asker)
     return result;
 }
 
-int wf_signal_poll(weft_signal *s, weft_context *cx)
+static int poll_signal(weft_signal *s, weft_context *cx, bool had)
 {
     const weft_waker *asker = weft_context_waker(cx);
-    int result = ask(s, asker);
+    int result = ask(s, asker, had);
     if (result != WEFT_PENDING)
         return result;
     int err = weft_atomic_waker_register(&s->waiter.waker, asker);
     if (err == 0)
-        return ask(s, asker); /* it may have come before the waker was there */
+        return ask(s, asker, false); /* it may have come before the waker was there */
     wf_signal_forget(s);
     return err;
 }
+
+int wf_signal_poll(weft_signal *s, weft_context *cx) { return poll_signal(s, cx, false); }
 
 void wf_signal_forget(weft_signal *s)
 {
@@ -170,10 +173,10 @@ static const wf_op_ops next_ops = {.poll = next_poll, .cancel = next_cancel};
 
 int weft_signal_next(weft_signal *s) { return s ? (int)wf_await(&next_ops, s, WEFT_FOREVER) : WEFT_EINVAL; }
 
-/* In its state: whether the handle belongs to the select. */
+/* In its state: whether the handle belongs to the select, by whichever task that is polled. */
 static ssize_t poll_case(weft_case *c, weft_context *cx)
 {
-    int count = wf_signal_poll(c->object_, cx);
+    int count = poll_signal(c->object_, cx, c->state_[0]);
     c->state_[0] = count == WEFT_PENDING;
     return count;
 }

@@ -2,7 +2,10 @@
  *
  * The descriptors may be anything (a terminal, a pipe, a file) and are shared with other processes, so they are neither watched nor made
  * non-blocking: a thread reads or writes them, and one end of a pair of sockets is the stream. The thread ends when the stream is closed (output:
- * after what had been written is out), or when the runtime ends. */
+ * after what had been written is out), or when the runtime ends.
+ *
+ * How input fails is told by a reset of the pair, which is what closing a socket means in which something is unread: a byte that is put there at the
+ * beginning. What had been read before comes first. */
 #include <errno.h>
 #include <net/stream.h>
 #include <poll.h>
@@ -12,10 +15,11 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <weft/os.h>
 
-enum { INPUT, OUTPUT, LAST_WORDS_MS = 2000 };
+enum { INPUT, OUTPUT, LAST_WORDS_MS = 2000, PAUSE_MS = 10 };
 
 typedef struct pump {
     struct pump *next;
@@ -39,14 +43,26 @@ typedef struct sight {
     bool ready, told, left; /* told: the runtime ends. left: the stream was closed */
 } sight;
 
-static sight look(const pump *p, int fd, short events, int timeout)
+/* Interrupted, and as long as there is no memory for it. */
+static int poll_again(struct pollfd *fds, nfds_t n, int timeout)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * WEFT_MS};
+    for (;;) {
+        int ready = poll(fds, n, timeout);
+        if (ready >= 0 || (errno != EINTR && errno != ENOMEM && errno != EAGAIN))
+            return ready;
+        if (errno != EINTR)
+            nanosleep(&pause, NULL);
+    }
+}
+
+static sight look(const pump *p, int fd, short events)
 {
     bool both = fd != p->socket && events != POLLOUT; /* what is to be written is written, also after the stream was closed */
     struct pollfd fds[3] = {
         {.fd = fd, .events = events}, {.fd = p->stop, .events = POLLIN}, {.fd = both ? p->socket : -1, .events = 0}};
-    while (poll(fds, 3, timeout) < 0)
-        if (errno != EINTR)
-            return (sight){.told = true, .left = true};
+    if (poll_again(fds, 3, -1) < 0)
+        return (sight){.told = true, .left = true};
     return (sight){.ready = fds[0].revents != 0, .told = fds[1].revents != 0, .left = fds[2].revents != 0};
 }
 
@@ -57,7 +73,7 @@ static bool send_all(const pump *p, const char *data, size_t size)
 {
     while (size > 0) {
         ssize_t n = send(p->socket, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EAGAIN && !look(p, p->socket, POLLOUT, -1).told)
+        if (n < 0 && errno == EAGAIN && !look(p, p->socket, POLLOUT).told)
             continue;
         if (n < 0 && errno != EINTR)
             return false;
@@ -70,14 +86,14 @@ static bool send_all(const pump *p, const char *data, size_t size)
 static bool look_once(int fd)
 {
     struct pollfd one = {.fd = fd, .events = POLLOUT};
-    return poll(&one, 1, LAST_WORDS_MS) > 0;
+    return poll_again(&one, 1, LAST_WORDS_MS) > 0;
 }
 
 /* However slow it is. Only when the runtime ends there is a limit to patience. */
 static bool write_all(const pump *p, const char *data, size_t size)
 {
     while (size > 0) {
-        sight s = look(p, STDOUT_FILENO, POLLOUT, -1);
+        sight s = look(p, STDOUT_FILENO, POLLOUT);
         if (!s.ready && s.told && !look_once(STDOUT_FILENO))
             return false;
         if (!s.ready && !s.told)
@@ -95,24 +111,41 @@ static bool write_all(const pump *p, const char *data, size_t size)
 static void await_close(const pump *p)
 {
     for (;;) {
-        sight s = look(p, -1, 0, -1);
+        sight s = look(p, -1, 0);
         if (s.told || s.left)
             return;
     }
 }
 
-static void pump_input(pump *p)
+static void close_socket(pump *p)
+{
+    close(p->socket);
+    p->socket = -1;
+}
+
+/* False: it has not come to its end, and nothing more comes. */
+static bool pump_all_input(pump *p)
 {
     char data[PIECE];
     for (;;) {
-        sight s = look(p, STDIN_FILENO, POLLIN, -1);
+        sight s = look(p, STDIN_FILENO, POLLIN);
         if (s.told || s.left)
-            return;
+            return false;
         ssize_t n = read(STDIN_FILENO, data, sizeof data);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
-        if (n <= 0 || !send_all(p, data, (size_t)n))
-            break;
+        if (n == 0)
+            return true;
+        if (n < 0 || !send_all(p, data, (size_t)n))
+            return false;
+    }
+}
+
+static void pump_input(pump *p)
+{
+    if (!pump_all_input(p)) {
+        close_socket(p);
+        return;
     }
     shutdown(p->socket, SHUT_WR);
     await_close(p);
@@ -123,17 +156,14 @@ static void pump_output(pump *p)
 {
     char data[PIECE];
     for (;;) {
-        bool told = look(p, p->socket, POLLIN, -1).told;
+        bool told = look(p, p->socket, POLLIN).told;
         ssize_t n = recv(p->socket, data, sizeof data, MSG_DONTWAIT);
         if (n < 0 && (errno == EINTR || (errno == EAGAIN && !told)))
             continue;
-        if (n <= 0)
-            return;
-        if (!write_all(p, data, (size_t)n))
+        if (n <= 0 || !write_all(p, data, (size_t)n))
             break;
     }
-    close(p->socket);
-    p->socket = -1;
+    close_socket(p);
 }
 
 static void *run(void *arg)
@@ -154,8 +184,9 @@ static void *run(void *arg)
 static void end(pump *p)
 {
     uint64_t one = 1;
-    if (write(p->stop, &one, sizeof one) == sizeof one)
-        pthread_join(p->thread, NULL);
+    while (write(p->stop, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+    pthread_join(p->thread, NULL);
     if (p->socket >= 0)
         close(p->socket);
     close(p->stop);
@@ -240,6 +271,15 @@ static int open_with(pumps *all, int kind, int fds[2])
     return p ? 0 : err;
 }
 
+static int leave_unread(int fd)
+{
+    ssize_t n;
+    do
+        n = write(fd, "", 1);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
 /* The stream exists before the thread: what has been read must not be lost. */
 WF_NOINLINE static int open_pair(weft_stream **out, pumps *all, wf_sources *sources, int kind)
 {
@@ -247,7 +287,11 @@ WF_NOINLINE static int open_pair(weft_stream **out, pumps *all, wf_sources *sour
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
         return -errno;
     weft_stream *s = wf_stream_open(sources, fds[0], kind == OUTPUT);
-    int err = s ? open_with(all, kind, fds) : WEFT_ENOMEM;
+    int err = s ? 0 : WEFT_ENOMEM;
+    if (err == 0 && kind == INPUT)
+        err = leave_unread(fds[0]);
+    if (err == 0)
+        err = open_with(all, kind, fds);
     if (err == 0) {
         *out = s;
         return 0;

@@ -27,12 +27,14 @@ static inline uint64_t tick_due(int64_t ns)
     return TICK_OF_ZERO + (uint64_t)(whole + (ns % WF_WHEEL_TICK_NS > 0));
 }
 
-/* When @tick begins, in ns. Only the far end saturates: deadlines round up, so none has a tick before INT64_MIN. */
+/* When @tick begins, in ns. Both ends saturate: what is due in the very first tick is due at INT64_MIN. */
 static int64_t tick_start(uint64_t tick)
 {
     int64_t whole = (int64_t)(tick - TICK_OF_ZERO);
     int64_t ns;
-    return __builtin_mul_overflow(whole, WF_WHEEL_TICK_NS, &ns) ? WEFT_FOREVER : ns;
+    if (__builtin_mul_overflow(whole, WF_WHEEL_TICK_NS, &ns))
+        return whole < 0 ? INT64_MIN : WEFT_FOREVER;
+    return ns;
 }
 
 /* Index of the slot for @tick as seen from @now: the highest differing digit names the level, its value the slot. */

@@ -116,7 +116,7 @@ WEFT_API void weft_output_free(weft_output *output);
 
 /** This process's standard input and output as streams, whatever they are (terminal, pipe, file). Closing one does not close the
  *  descriptor; what was written is written out first (when the runtime ends: for two seconds), while some of the input may have been read
- *  ahead. One of each at a time: WEFT_EBUSY, also for the moment that closing takes. */
+ *  ahead. Input that cannot be read is WEFT_ECONNRESET. One of each at a time: WEFT_EBUSY, also for the moment that closing takes. */
 WEFT_API int weft_stdin(weft_stream **s);
 WEFT_API int weft_stdout(weft_stream **s);
 

@@ -190,8 +190,8 @@ WEFT_API int weft_shield_enter(void);
 WEFT_API int weft_shield_leave(void);
 
 /**
- * Call @fn(@arg) when the calling strand (or coroutine) ends: last in, first out, also on a panic.
- * Returns: 0, WEFT_ENOMEM, or WEFT_EINVAL outside a strand or coroutine.
+ * Call @fn(@arg) when the calling strand (or coroutine, or blocking job) ends: last in, first out, also on a panic.
+ * Returns: 0, WEFT_ENOMEM, or WEFT_EINVAL outside of these.
  */
 WEFT_API int weft_defer(void (*fn)(void *arg), void *arg);
 

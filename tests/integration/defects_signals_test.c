@@ -118,4 +118,9 @@ static void *reopen(void *arg)
     return NULL;
 }
 
-WF_TEST_WORKERS(defects, d16_nothing_is_replayed_to_who_opens_again) { run(workers, reopen, NULL); }
+WF_TEST_WORKERS(defects, d16_nothing_is_replayed_to_who_opens_again)
+{
+    if (WF_TEST_EMULATED)
+        cr_skip_test("qemu delivers by an action that another thread may be changing, and calls SIG_DFL");
+    run(workers, reopen, NULL);
+}

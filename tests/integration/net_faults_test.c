@@ -174,8 +174,8 @@ typedef struct fault {
 #define ALWAYS 1000000
 
 static const fault unnoticed[] = {
-    {FAULTS_READ, 1, EINTR, 0},     {FAULTS_READ, 5, EINTR, 0},     {FAULTS_READ, 1, EAGAIN, 0},
-    {FAULTS_READ, 7, EAGAIN, 0},    {FAULTS_READ, 3, 0, 1},         {FAULTS_READ, 2, 0, 999},
+    {FAULTS_RECV, 1, EINTR, 0},     {FAULTS_RECV, 5, EINTR, 0},     {FAULTS_RECV, 1, EAGAIN, 0},
+    {FAULTS_RECV, 7, EAGAIN, 0},    {FAULTS_RECV, 3, 0, 1},         {FAULTS_RECV, 2, 0, 999},
     {FAULTS_READV, 3, EINTR, 0},    {FAULTS_READV, 1, EAGAIN, 0},   {FAULTS_READV, 7, EAGAIN, 0},
     {FAULTS_READV, 3, 0, 1},        {FAULTS_READV, 1, 0, 1500},     {FAULTS_SEND, 4, EINTR, 0},
     {FAULTS_SEND, 1, EAGAIN, 0},    {FAULTS_SEND, 7, EAGAIN, 0},    {FAULTS_SEND, 2, 0, 1},
@@ -186,7 +186,7 @@ static const fault unnoticed[] = {
 };
 
 static const fault told[] = {
-    {FAULTS_READ, 1, ECONNRESET, 0},       {FAULTS_READ, 1, ENOMEM, 0},           {FAULTS_READ, 1, ETIMEDOUT, 0},
+    {FAULTS_RECV, 1, ECONNRESET, 0},       {FAULTS_RECV, 1, ENOMEM, 0},           {FAULTS_RECV, 1, ETIMEDOUT, 0},
     {FAULTS_READV, 1, ECONNRESET, 0},      {FAULTS_READV, 1, ENOMEM, 0},          {FAULTS_SEND, 1, EPIPE, 0},
     {FAULTS_SEND, 1, ECONNRESET, 0},       {FAULTS_SEND, 1, ENOBUFS, 0},          {FAULTS_SEND, 1, ENOMEM, 0},
     {FAULTS_SENDMSG, 1, EPIPE, 0},         {FAULTS_SENDMSG, 1, ENOBUFS, 0},       {FAULTS_ACCEPT4, 1, EMFILE, 0},
@@ -220,27 +220,16 @@ static void check(const talk *t, const fault *f, unsigned n, bool noticed, unsig
                   t->connected, t->accepted, t->echoed, t->sent, t->received);
 }
 
-/* What is built for use reads and writes sockets without the C library, so nobody can stand in front: see net/socket_call.h. */
-static bool makes_its_calls_itself(faults_call call)
-{
-#if defined(NDEBUG)
-    return call == FAULTS_READ || call == FAULTS_SEND;
-#else
-    (void)call;
-    return false;
-#endif
-}
-
 /* Each index of the call until it is not reached; under a sanitizer some of them. */
 static void one_fault(talk *t, const fault *f, bool noticed)
 {
     unsigned hits, step = WF_TEST_SANITIZED ? 9 : 1;
     unsigned n = 1;
-    if (makes_its_calls_itself(f->call))
+    if (!faults_sees(f->call))
         return;
     do {
         clear_backlog(t);
-        faults_plan plan = {f->call, t->port, n, f->times, f->error, f->at_most};
+        faults_plan plan = {f->call, t->port, n, f->times, f->error, f->at_most, FAULTS_TCP, false, NULL};
         faults_begin(&plan);
         converse(t);
         hits = faults_end();
@@ -301,7 +290,7 @@ WF_TEST_WORKERS(net_faults, failures_are_told_wherever_they_come_and_leave_nothi
 
 static void *nothing(void *arg) { return arg; }
 
-/* Of eventfd() every second call, weft's own: libuv 1.44 leaves its epoll set open when its eventfd fails. */
+/* Of eventfd() only weft's own calls: libuv 1.44 leaves its epoll set open when its eventfd fails. */
 Test(net_faults, a_runtime_that_gets_no_descriptor_does_not_start_and_leaves_none)
 {
     static const faults_call calls[] = {FAULTS_EVENTFD, FAULTS_EPOLL_CREATE1};
@@ -309,16 +298,17 @@ Test(net_faults, a_runtime_that_gets_no_descriptor_does_not_start_and_leaves_non
     need_faults();
     cr_assert_eq(weft_run(nothing, NULL, NULL), 0);
     for (size_t i = 0; i < 6; i++) {
-        unsigned before = open_fds(), hits, step = i % 2 ? 1 : 2, n = step;
+        unsigned before = open_fds(), hits, n = 1;
         do {
             weft_options o = {.workers = 3};
             faults_plan plan = {.call = calls[i % 2], .nth = n, .times = 1, .error = errors[i / 2]};
+            plan.anybodys = i % 2;
             faults_begin(&plan);
             int err = weft_run_with(&o, nothing, NULL, NULL);
             hits = faults_end();
             cr_assert_eq(err, hits ? -errors[i / 2] : 0);
             cr_assert_eq(open_fds(), before);
-            n += step;
+            n++;
         } while (hits > 0);
         cr_assert_gt(n, 2);
     }
@@ -560,7 +550,7 @@ static void *storm_root(void *arg)
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
         talk t = {.listener = NULL};
         open_listener(&t);
-        faults_plan plan = {FAULTS_ACCEPT4, t.port, 1, ALWAYS, errors[i], 0};
+        faults_plan plan = {FAULTS_ACCEPT4, t.port, 1, ALWAYS, errors[i], 0, FAULTS_TCP, false, NULL};
         faults_begin(&plan);
         weft_task *server = start(serve_in_a_storm, t.listener);
         for (int k = 0; k < 10; k++)

@@ -495,7 +495,8 @@ Test(signals, a_forked_child_keeps_its_signals_to_itself)
     cr_assert_eq(weft_block_on(rt, watch_usr1, &s, NULL), 0);
     int status = in_child(send_to_oneself, NULL);
     cr_assert(died_by(status, SIGUSR1), "%#x", status);
-    cr_assert_eq(in_child(have_a_runtime, NULL), 0);
+    if (!WF_TEST_EMULATED) /* qemu 7 starts no thread in the child of a process with threads */
+        cr_assert_eq(in_child(have_a_runtime, NULL), 0);
     cr_assert_eq(in_child(close_a_copy, s), 0);
     send_signal(SIGUSR1);
     cr_assert_eq(weft_block_on(rt, next_of, s, &result), 0);

@@ -414,10 +414,11 @@ static void *short_queue(void *arg)
     weft_listener *l = listen_with(&(weft_tcp_options){.backlog = 1}, "127.0.0.1:0", text);
     int n = 0, err;
     (void)arg;
+    cr_assert_eq(weft_tcp_connect(&s[n++], text, NULL), 0);
     while ((err = weft_tcp_connect(&s[n], text, &(weft_tcp_options){.timeout = 100 * WEFT_MS})) == 0 && ++n < MANY - 1)
         ;
     cr_assert_eq(err, WEFT_ETIMEDOUT); /* nobody accepts */
-    cr_assert(n >= 1 && n <= 3, "there is room for %d", n);
+    cr_assert_leq(n, 3, "there is room for all of them");
     for (int i = 0; i < n; i++)
         weft_close(s[i]);
     weft_listener_close(l);

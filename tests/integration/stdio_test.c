@@ -53,7 +53,7 @@ static __attribute__((constructor)) void be_the_child(void)
 
 enum { SIZE = 300000 };
 
-static char self[4096], word[32];
+static char self[4096], word[32], command[8192];
 
 static const char *const *child_env(unsigned workers)
 {
@@ -62,6 +62,7 @@ static const char *const *child_env(unsigned workers)
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     cr_assert_gt(n, 0);
     self[n] = 0;
+    snprintf(command, sizeof command, "%s %s", WF_TEST_EMULATED ? wf_test_emulator() : "", self);
     return env;
 }
 
@@ -87,8 +88,8 @@ static void *through_pipes(void *env)
 {
     char *data = make_data();
     weft_output out;
-    const char *const argv[] = {self, NULL};
-    weft_process_options o = {.argv = argv, .env = env, .input = data, .input_size = SIZE};
+    const char *const alone[] = {self, NULL}, *const emulated[] = {wf_test_emulator(), self, NULL};
+    weft_process_options o = {.argv = WF_TEST_EMULATED ? emulated : alone, .env = env, .input = data, .input_size = SIZE};
     cr_assert_eq(weft_process_run(&out, &o), 0);
     expect_copy(&out, data, SIZE);
     weft_output_free(&out);
@@ -105,19 +106,19 @@ WF_TEST_WORKERS(stdio, all_passes_through_pipes) { run(2, through_pipes, (void *
 
 static void *through_shell(void *env)
 {
-    char *data = make_data(), from[4096], to[4096], script[20000];
+    char *data = make_data(), from[4096], to[4096], script[24000];
     weft_file *a, *b;
     weft_output out;
     cr_assert_eq(weft_file_temporary(&a, NULL, from), 0);
     cr_assert_eq(weft_file_temporary(&b, NULL, to), 0);
     cr_assert_eq(weft_file_write(a, data, SIZE), SIZE);
-    snprintf(script, sizeof script, "%s <%s >%s && /bin/cat %s", self, from, to, to);
+    snprintf(script, sizeof script, "%s <%s >%s && /bin/cat %s", command, from, to, to);
     const char *const argv[] = {"/bin/sh", "-c", script, NULL};
     weft_process_options o = {.argv = argv, .env = env};
     cr_assert_eq(weft_process_run(&out, &o), 0);
     expect_copy(&out, data, SIZE);
     weft_output_free(&out);
-    snprintf(script, sizeof script, "/bin/cat %s | %s | /bin/cat", from, self);
+    snprintf(script, sizeof script, "/bin/cat %s | %s | /bin/cat", from, command);
     cr_assert_eq(weft_process_run(&out, &o), 0);
     expect_copy(&out, data, SIZE);
     weft_output_free(&out);

@@ -317,6 +317,19 @@ static void *relock_with_it(void *arg)
     return arg;
 }
 
+/* Those around it in the holder's list have gone. */
+static void *end_with_the_middle_one(void *arg)
+{
+    weft_mutex first = WEFT_MUTEX_INIT, last = WEFT_MUTEX_INIT;
+    weft_set_name("holder");
+    weft_mutex_lock(&first);
+    weft_mutex_lock(&common);
+    weft_mutex_lock(&last);
+    weft_mutex_unlock(&first);
+    weft_mutex_unlock(&last);
+    return arg;
+}
+
 static void expect_last_words(weft_fn fn, const char *how)
 {
     char text[1000];
@@ -349,7 +362,24 @@ Test(sync, a_task_that_ends_with_a_mutex_stops_the_process_and_both_are_named)
     expect_last_words(panic_with_it, "panicked");
     expect_last_words(end_with_it, "ended");
     expect_last_words(relock_with_it, "panicked");
+    expect_last_words(end_with_the_middle_one, "ended");
 }
+
+static void *unlock_in_all_orders(void *arg)
+{
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    weft_mutex held[3] = {WEFT_MUTEX_INIT, WEFT_MUTEX_INIT, WEFT_MUTEX_INIT};
+    for (int i = 0; i < 6; i++) {
+        for (int k = 0; k < 3; k++)
+            weft_mutex_lock(&held[k]);
+        for (int k = 0; k < 3; k++)
+            weft_mutex_unlock(&held[orders[i][k]]);
+    }
+    return arg;
+}
+
+/* And ends without a word, for it holds none any more. */
+WF_TEST_WORKERS(sync, several_mutexes_are_unlocked_in_any_order) { run(workers, unlock_in_all_orders, NULL); }
 
 /* ---- rwlock -------------------------------------------------------------------------------------------------- */
 

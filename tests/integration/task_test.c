@@ -234,6 +234,27 @@ static void *join_myself_root(void *arg)
 
 WF_TEST_WORKERS(task, joining_oneself_is_a_deadlock_and_is_refused) { run(workers, join_myself_root, &workers); }
 
+/* It met the abort, told nobody, and so the task's result was lost. */
+static void *join_myself_aborted(void *arg)
+{
+    (void)arg;
+    weft_abort(myself);
+    cr_assert_eq(weft_wait(myself), WEFT_EDEADLK);
+    cr_assert_eq(weft_join(myself, NULL), WEFT_EDEADLK);
+    return myself;
+}
+
+static void *join_myself_aborted_root(void *arg)
+{
+    void *result;
+    myself = spawn_pinned(join_myself_aborted, arg);
+    cr_assert_eq(weft_join(myself, &result), 0, "it was never told that it was aborted");
+    cr_assert_eq(result, myself);
+    return NULL;
+}
+
+WF_TEST_WORKERS(task, joining_oneself_does_not_meet_an_abort) { run(workers, join_myself_aborted_root, NULL); }
+
 static void *fail_with(void *code) { return weft_fail((int)(intptr_t)code); }
 
 static void *fail_root(void *arg)

@@ -1035,7 +1035,12 @@ static void *multicast(void *arg)
     return has_v6() ? multicast_over("[::]:0", "[ff01::77]:0") : NULL;
 }
 
-WF_TEST_WORKERS(udp, members_of_a_group_get_what_is_sent_to_it) { run(workers, multicast, NULL); }
+WF_TEST_WORKERS(udp, members_of_a_group_get_what_is_sent_to_it)
+{
+    if (WF_TEST_EMULATED)
+        cr_skip_test("qemu loses the interface of a group");
+    run(workers, multicast, NULL);
+}
 
 /* ---- select, adopting, running out ---------------------------------------------------------------------------- */
 

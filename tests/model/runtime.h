@@ -24,6 +24,7 @@
 /* ---- what is not played --------------------------------------------------------------------------------------------- */
 
 int64_t wf_now(void) { return 1; }
+const weft_waker *weft_context_waker(weft_context *cx) { return &cx->waker; }
 
 struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_memory)
 {

@@ -98,10 +98,16 @@ int model_cond_broadcast(pthread_cond_t *c)
     return 0;
 }
 
+/* @fn is over before anybody else comes. A once that is static is done in the first execution, and stays done. */
 int model_once(pthread_once_t *once, void (*fn)(void))
 {
-    (void)once;
-    fn();
+    model_point("once", once, __builtin_return_address(0));
+    if (*once == PTHREAD_ONCE_INIT) {
+        fn();
+        *once = PTHREAD_ONCE_INIT + 1;
+        memory_release_at(once);
+    }
+    memory_acquire_at(once);
     return 0;
 }
 

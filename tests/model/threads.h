@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 int model_mutex_init(pthread_mutex_t *, const pthread_mutexattr_t *);
 int model_mutex_destroy(pthread_mutex_t *);
@@ -25,6 +26,8 @@ void model_pause(void);
 void *model_alloc(size_t);
 void *model_calloc(size_t, size_t);
 void model_free(void *);
+void *model_memcpy(void *, const void *, size_t);
+void *model_memset(void *, int, size_t);
 
 #define pthread_mutex_init model_mutex_init
 #define pthread_mutex_destroy model_mutex_destroy
@@ -44,6 +47,10 @@ void model_free(void *);
 #define malloc model_alloc
 #define calloc model_calloc
 #define free model_free
+
+/* The compiler marks no accesses of these. */
+#define memcpy model_memcpy
+#define memset model_memset
 
 /* A spinning thread waits for another. */
 #define __builtin_ia32_pause model_pause

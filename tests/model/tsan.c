@@ -3,6 +3,8 @@
  * In place of ThreadSanitizer's own library, which is not linked. The interface is what gcc and clang emit (gcc/sanitizer.def). */
 #include "inside.h"
 
+#include <string.h>
+
 #define PC __builtin_return_address(0)
 
 void __tsan_init(void);
@@ -44,6 +46,21 @@ void __tsan_read_range(void *p, unsigned long size) { memory_plain(p, size, fals
 
 void __tsan_write_range(void *p, unsigned long size);
 void __tsan_write_range(void *p, unsigned long size) { memory_plain(p, size, true); }
+
+void *model_memcpy(void *to, const void *from, size_t size);
+void *model_memcpy(void *to, const void *from, size_t size)
+{
+    memory_plain(from, size, false);
+    memory_plain(to, size, true);
+    return memcpy(to, from, size);
+}
+
+void *model_memset(void *to, int byte, size_t size);
+void *model_memset(void *to, int byte, size_t size)
+{
+    memory_plain(to, size, true);
+    return memset(to, byte, size);
+}
 
 /* ---- atomics -------------------------------------------------------------------------------------------------------------- */
 

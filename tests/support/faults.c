@@ -1,26 +1,29 @@
-/* faults.c - see faults.h. */
-#include "faults.h"
-
+/* faults.c - see faults.h: the plan, and which calls it is for. Nothing here locks: a forked child comes by, too. It is left alone. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <support/faults_inside.h>
 #include <support/test.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-/* clang links its sanitizers statically: these functions would take the place of theirs, which then see neither what is written nor what it is ordered by. */
-#if defined(__has_feature) /* clang */
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define TAKEN 1
+#define FAULTS_TEXT(id, name) #name,
+const char *faults_name(faults_call call)
+{
+    static const char *const names[] = {FAULTS_EACH(FAULTS_TEXT) "epoll_ctl, MOD", "epoll_ctl, DEL"};
+    return names[call];
+}
+
+bool faults_sees(faults_call call)
+{
+#if defined(NDEBUG)
+    return call != FAULTS_RECV && call != FAULTS_SEND;
+#else
+    return call < FAULTS_CALLS;
 #endif
-#endif
-#if defined(TAKEN)
+}
+
+#if defined(FAULTS_TAKEN)
 bool faults_available(void) { return false; }
 void faults_begin(const faults_plan *p) { (void)p; }
 unsigned faults_end(void) { return 0; }
@@ -29,86 +32,57 @@ bool faults_available(void) { return true; }
 
 /* ---- the system's --------------------------------------------------------------------------------------------- */
 
-/* clang-format off */
-static struct {
-    ssize_t (*read)(int, void *, size_t);
-    ssize_t (*recv)(int, void *, size_t, int);
-    ssize_t (*readv)(int, const struct iovec *, int);
-    ssize_t (*write)(int, const void *, size_t);
-    ssize_t (*writev)(int, const struct iovec *, int);
-    ssize_t (*send)(int, const void *, size_t, int);
-    ssize_t (*sendmsg)(int, const struct msghdr *, int);
-    ssize_t (*recvmsg)(int, struct msghdr *, int);
-    int (*accept4)(int, struct sockaddr *, socklen_t *, int);
-    int (*connect)(int, const struct sockaddr *, socklen_t);
-    int (*shutdown)(int, int);
-    int (*socket)(int, int, int);
-    int (*epoll_ctl)(int, int, int, struct epoll_event *);
-    int (*epoll_create1)(int);
-    int (*eventfd)(unsigned, int);
-} real;
-/* clang-format on */
+static faults_system real;
 
-#define FIND(name)                                     \
+#define FIND(id, name)                                 \
     do {                                               \
         void *found_ = dlsym(RTLD_NEXT, #name);        \
         memcpy(&real.name, &found_, sizeof real.name); \
-    } while (0)
+    } while (0);
 
-/* Before main(), or when a library's constructor calls first: before any thread. */
-__attribute__((constructor)) static void find_all(void)
+__attribute__((constructor)) static void find_all(void) { FAULTS_EACH(FIND) }
+
+const faults_system *faults_system_calls(void)
 {
-    FIND(read);
-    FIND(recv);
-    FIND(readv);
-    FIND(write);
-    FIND(writev);
-    FIND(send);
-    FIND(sendmsg);
-    FIND(recvmsg);
-    FIND(accept4);
-    FIND(connect);
-    FIND(shutdown);
-    FIND(socket);
-    FIND(epoll_ctl);
-    FIND(epoll_create1);
-    FIND(eventfd);
+    if (!real.close)
+        find_all();
+    return &real;
 }
-
-#define SYSTEM(name) (real.name ? real.name : (find_all(), real.name))
 
 /* ---- the plan -------------------------------------------------------------------------------------------------- */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static faults_plan current; /* under lock */
-static atomic_bool active;
-static atomic_uint calls, hits;
+enum { PLANS = 64 };
+
+/* The last ones: whoever still looks at one that has ended just then finds it as it was. */
+static faults_plan plans[PLANS];
+static atomic_uint begun;
+static atomic_int current;              /* + 1; 0: none */
+static pid_t whose;                     /* set before it becomes current */
+static atomic_uint calls, others, hits; /* others: of the plan that is also there */
 
 void faults_begin(const faults_plan *p)
 {
-    pthread_mutex_lock(&lock);
-    current = *p;
-    pthread_mutex_unlock(&lock);
+    int place = (int)(atomic_fetch_add(&begun, 1) % PLANS);
+    plans[place] = *p;
+    whose = getpid();
     atomic_store(&calls, 0);
+    atomic_store(&others, 0);
     atomic_store(&hits, 0);
-    atomic_store(&active, true);
+    atomic_store(&current, place + 1);
 }
 
 unsigned faults_end(void)
 {
-    atomic_store(&active, false);
+    atomic_store(&current, 0);
     return atomic_load(&hits);
 }
 
-/* False: there is none for this call. */
-static bool planned(faults_call call, faults_plan *p)
+/* ---- whom it is for -------------------------------------------------------------------------------------------- */
+
+static bool is_ours(const void *caller)
 {
-    if (!atomic_load(&active))
-        return false;
-    pthread_mutex_lock(&lock);
-    *p = current;
-    pthread_mutex_unlock(&lock);
-    return p->call == call;
+    extern const char __executable_start[], etext[];
+    return (const char *)caller >= __executable_start && (const char *)caller < etext;
 }
 
 static unsigned port_of(const struct sockaddr *sa)
@@ -120,40 +94,81 @@ static bool has_port(int fd, unsigned port)
 {
     struct sockaddr_storage sa;
     struct sockaddr *any = (struct sockaddr *)&sa;
-    int before = errno;
-    bool it = (getsockname(fd, any, &(socklen_t){sizeof sa}) == 0 && port_of(any) == port) ||
-              (getpeername(fd, any, &(socklen_t){sizeof sa}) == 0 && port_of(any) == port);
-    errno = before;
-    return it;
+    return (SYSTEM(getsockname)(fd, any, &(socklen_t){sizeof sa}) == 0 && port_of(any) == port) ||
+           (SYSTEM(getpeername)(fd, any, &(socklen_t){sizeof sa}) == 0 && port_of(any) == port);
+}
+
+static faults_class class_of_socket(int fd)
+{
+    int family = 0, type = 0;
+    SYSTEM(getsockopt)(fd, SOL_SOCKET, SO_DOMAIN, &family, &(socklen_t){sizeof family});
+    SYSTEM(getsockopt)(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type});
+    if (family == AF_UNIX)
+        return FAULTS_UNIX;
+    return type == SOCK_STREAM ? FAULTS_TCP : FAULTS_UDP;
+}
+
+static faults_class class_of(int fd)
+{
+    struct stat st;
+    if (SYSTEM(fstat)(fd, &st) < 0)
+        return FAULTS_OTHER;
+    if (S_ISSOCK(st.st_mode))
+        return class_of_socket(fd);
+    if (S_ISFIFO(st.st_mode))
+        return FAULTS_PIPE;
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? FAULTS_FILE : FAULTS_OTHER;
+}
+
+static bool is_about(const faults_plan *p, faults_subject s)
+{
+    if (p->class != FAULTS_ANY && p->class != (s.fd >= 0 ? class_of(s.fd) : s.class))
+        return false;
+    bool has_ports = p->class == FAULTS_ANY || p->class == FAULTS_TCP || p->class == FAULTS_UDP;
+    if (p->port == 0 || !has_ports || (s.fd < 0 && s.class == FAULTS_TCP))
+        return true;
+    return s.to ? port_of(s.to) == p->port : s.fd >= 0 && has_port(s.fd, p->port);
+}
+
+static bool is_for(const faults_plan *p, faults_call call, faults_subject subject, const void *caller)
+{
+    return p->call == call && (p->anybodys || is_ours(caller)) && is_about(p, subject);
 }
 
 /* Is this call, which the plan is for, one of those that are hit? */
-static bool counts(const faults_plan *p)
+static bool counts(const faults_plan *p, atomic_uint *so_far)
 {
-    unsigned n = atomic_fetch_add(&calls, 1) + 1;
-    if (n < p->nth || n - p->nth >= p->times)
-        return false;
-    atomic_fetch_add(&hits, 1);
-    return true;
+    unsigned n = atomic_fetch_add(so_far, 1) + 1;
+    return n >= p->nth && n - p->nth < p->times;
 }
 
-static bool is_hit(faults_call call, int fd, faults_plan *p)
+bool faults_hit(faults_call call, faults_subject subject, const void *caller, faults_plan *plan)
 {
-    return planned(call, p) && has_port(fd, p->port) && counts(p);
+    int place = atomic_load(&current), before = errno;
+    const faults_plan *p = &plans[place > 0 ? place - 1 : 0], *also = p->also;
+    if (place == 0 || getpid() != whose)
+        return false;
+    bool hit = is_for(p, call, subject, caller) && counts(p, &calls);
+    bool other = !hit && also && is_for(also, call, subject, caller) && counts(also, &others);
+    if (hit)
+        atomic_fetch_add(&hits, 1);
+    *plan = other ? *also : *p;
+    errno = before;
+    return hit || other;
 }
 
 /* ---- the set that reports it once more --------------------------------------------------------------------------- */
 
 enum { FDS = 4096 };
 
-/* By descriptor: where it was added last. */
+/* By descriptor: where it was added last, and for what. */
 static struct {
     atomic_int set; /* + 1; 0: none */
     atomic_uint events;
     atomic_ullong data;
 } added[FDS];
 
-static void note_added(int set, int fd, const struct epoll_event *event)
+void faults_note_added(int set, int fd, const struct epoll_event *event)
 {
     if (fd < 0 || fd >= FDS)
         return;
@@ -162,172 +177,13 @@ static void note_added(int set, int fd, const struct epoll_event *event)
     atomic_store(&added[fd].set, set + 1);
 }
 
-static void report_again(int fd)
+void faults_report_again(int fd)
 {
     int set = fd >= 0 && fd < FDS ? atomic_load(&added[fd].set) - 1 : -1;
     if (set < 0)
         return;
     struct epoll_event event = {.events = atomic_load(&added[fd].events), .data.u64 = atomic_load(&added[fd].data)};
     SYSTEM(epoll_ctl)(set, EPOLL_CTL_MOD, fd, &event);
-}
-
-/* ---- hit ----------------------------------------------------------------------------------------------------------- */
-
-static int fail(const faults_plan *p, int fd)
-{
-    if (p->error == EAGAIN)
-        report_again(fd);
-    errno = p->error;
-    return -1;
-}
-
-/* The first of @iov, cut. */
-static struct iovec cut(const struct iovec *iov, size_t n, size_t most)
-{
-    static char none;
-    for (size_t i = 0; i < n; i++)
-        if (iov[i].iov_len > 0)
-            return (struct iovec){iov[i].iov_base, iov[i].iov_len < most ? iov[i].iov_len : most};
-    return (struct iovec){&none, 0};
-}
-
-/* A count that is short, with an event to come. */
-static ssize_t cut_short(int fd, ssize_t n)
-{
-    int before = errno;
-    if (n > 0)
-        report_again(fd);
-    errno = before;
-    return n;
-}
-
-static size_t at_most(const faults_plan *p, size_t size) { return size < p->at_most ? size : p->at_most; }
-
-/* ---- in front of the system's --------------------------------------------------------------------------------------- */
-
-ssize_t read(int fd, void *buf, size_t size)
-{
-    faults_plan p;
-    if (!is_hit(FAULTS_READ, fd, &p))
-        return SYSTEM(read)(fd, buf, size);
-    return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(read)(fd, buf, at_most(&p, size)));
-}
-
-/* What a socket is read with. */
-ssize_t recv(int fd, void *buf, size_t size, int flags)
-{
-    faults_plan p;
-    if (!is_hit(FAULTS_READ, fd, &p))
-        return SYSTEM(recv)(fd, buf, size, flags);
-    return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(recv)(fd, buf, at_most(&p, size), flags));
-}
-
-ssize_t readv(int fd, const struct iovec *iov, int n)
-{
-    faults_plan p;
-    if (!is_hit(FAULTS_READV, fd, &p))
-        return SYSTEM(readv)(fd, iov, n);
-    struct iovec first = cut(iov, (size_t)n, p.at_most);
-    return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(readv)(fd, &first, 1));
-}
-
-ssize_t write(int fd, const void *buf, size_t size)
-{
-    faults_plan p;
-    if (!is_hit(FAULTS_WRITE, fd, &p))
-        return SYSTEM(write)(fd, buf, size);
-    return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(write)(fd, buf, at_most(&p, size)));
-}
-
-ssize_t writev(int fd, const struct iovec *iov, int n)
-{
-    faults_plan p;
-    if (!is_hit(FAULTS_WRITEV, fd, &p))
-        return SYSTEM(writev)(fd, iov, n);
-    struct iovec first = cut(iov, (size_t)n, p.at_most);
-    return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(writev)(fd, &first, 1));
-}
-
-ssize_t send(int fd, const void *buf, size_t size, int flags)
-{
-    faults_plan p;
-    if (!is_hit(FAULTS_SEND, fd, &p))
-        return SYSTEM(send)(fd, buf, size, flags);
-    return p.error ? fail(&p, fd) : cut_short(fd, SYSTEM(send)(fd, buf, at_most(&p, size), flags));
-}
-
-ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
-{
-    faults_plan p;
-    if (!is_hit(FAULTS_SENDMSG, fd, &p))
-        return SYSTEM(sendmsg)(fd, message, flags);
-    if (p.error)
-        return fail(&p, fd);
-    struct iovec first = cut(message->msg_iov, message->msg_iovlen, p.at_most);
-    struct msghdr less = *message;
-    less.msg_iov = &first;
-    less.msg_iovlen = 1;
-    return cut_short(fd, SYSTEM(sendmsg)(fd, &less, flags));
-}
-
-ssize_t recvmsg(int fd, struct msghdr *message, int flags)
-{
-    faults_plan p;
-    return is_hit(FAULTS_RECVMSG, fd, &p) && p.error ? fail(&p, fd) : SYSTEM(recvmsg)(fd, message, flags);
-}
-
-int accept4(int fd, struct sockaddr *sa, socklen_t *length, int flags)
-{
-    faults_plan p;
-    return is_hit(FAULTS_ACCEPT4, fd, &p) ? fail(&p, fd) : SYSTEM(accept4)(fd, sa, length, flags);
-}
-
-int connect(int fd, const struct sockaddr *sa, socklen_t length)
-{
-    faults_plan p;
-    if (!planned(FAULTS_CONNECT, &p) || port_of(sa) != p.port || !counts(&p))
-        return SYSTEM(connect)(fd, sa, length);
-    if (p.error == EINTR)
-        SYSTEM(connect)(fd, sa, length);
-    return fail(&p, fd);
-}
-
-int shutdown(int fd, int how)
-{
-    faults_plan p;
-    return is_hit(FAULTS_SHUTDOWN, fd, &p) ? fail(&p, fd) : SYSTEM(shutdown)(fd, how);
-}
-
-int socket(int family, int type, int protocol)
-{
-    faults_plan p;
-    bool hit = planned(FAULTS_SOCKET, &p) && family == AF_INET && counts(&p);
-    return hit ? fail(&p, -1) : SYSTEM(socket)(family, type, protocol);
-}
-
-int epoll_ctl(int set, int what, int fd, struct epoll_event *event)
-{
-    faults_plan p;
-    if (what != EPOLL_CTL_ADD)
-        return SYSTEM(epoll_ctl)(set, what, fd, event);
-    if (is_hit(FAULTS_EPOLL_CTL, fd, &p))
-        return fail(&p, -1);
-    note_added(set, fd, event);
-    return SYSTEM(epoll_ctl)(set, what, fd, event);
-}
-
-static bool is_hit_anywhere(faults_call call, faults_plan *p) { return planned(call, p) && counts(p); }
-
-int epoll_create1(int flags)
-{
-    faults_plan p;
-    return is_hit_anywhere(FAULTS_EPOLL_CREATE1, &p) ? fail(&p, -1) : SYSTEM(epoll_create1)(flags);
-}
-
-int eventfd(unsigned value, int flags)
-{
-    faults_plan p;
-    return is_hit_anywhere(FAULTS_EVENTFD, &p) ? fail(&p, -1) : SYSTEM(eventfd)(value, flags);
 }
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* Counts, to compare with each other only: they include what reading them takes. */
+/* Counts, to compare with each other only: they include what reading them takes, and a thread that was joined is there a little longer. */
 unsigned open_fds(void);
 unsigned threads(void);
 

@@ -33,6 +33,16 @@
 
 int wf_test_sanitized(void) { return COMPILED_WITH_SANITIZER || RUNNING_ON_VALGRIND; }
 
+/* Set by CTest, see tests/CMakeLists.txt. */
+const char *wf_test_emulator(void) { return getenv("WEFT_TEST_EMULATOR"); }
+
+void wf_test_own_words(char *text)
+{
+    char *line = WF_TEST_EMULATED ? strstr(text, "qemu: uncaught target signal") : NULL;
+    if (line)
+        *line = '\0';
+}
+
 size_t wf_test_scale(size_t n)
 {
     size_t slower = RUNNING_ON_VALGRIND ? 50 : COMPILED_WITH_SANITIZER ? 10 : 1;

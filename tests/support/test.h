@@ -31,6 +31,13 @@
 #define WF_TEST_SANITIZED wf_test_sanitized()
 int wf_test_sanitized(void);
 
+/* The program that runs this one for another machine (qemu-user), or NULL: what it does differently from a kernel is none of the
+ * library's business. It runs programs of its own machine too, but the others only by its name. */
+#define WF_TEST_EMULATED (wf_test_emulator() != NULL)
+const char *wf_test_emulator(void);
+/* Cut off what the emulator adds to the last words of a child that a signal ended. */
+void wf_test_own_words(char *text);
+
 /* @n repetitions, or fewer (at least 1) where everything is slow. */
 size_t wf_test_scale(size_t n);
 

@@ -291,6 +291,16 @@ Test(addr, a_nameless_unix_socket_and_zeros_in_a_name_can_be_shown)
     expect_text(&a, "unix:@a@b");
 }
 
+/* It showed as "unix:@x", an abstract name: whoever connected to that text got another socket. */
+Test(addr, a_file_whose_name_begins_with_an_at_sign_does_not_show_as_an_abstract_name)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "@x"};
+    weft_addr a;
+    cr_assert_eq(weft_addr_from_sockaddr(&a, (struct sockaddr *)&un, offsetof(struct sockaddr_un, sun_path) + 3), 0);
+    expect_text(&a, "unix:./@x");
+    expect_round_trip("unix:./@x", "unix:./@x");
+}
+
 static void expect_bindable(const char *text)
 {
     weft_addr a = parsed(text), bound;

@@ -613,3 +613,15 @@ Test(wheel, next_is_exact_on_level_0_and_a_slots_start_above)
     cr_assert(wf_wheel_pop(&w, 255 * MS) == &a);
     cr_assert(wf_wheel_pop(&w, 255 * MS) == &b);
 }
+
+/* It was said to begin at WEFT_FOREVER, so nobody would have woken for what was overdue in it. */
+Test(wheel, the_very_first_tick_begins_at_the_beginning)
+{
+    wf_wheel w;
+    wf_wnode n = {0};
+    wf_wheel_init(&w, INT64_MIN);
+    cr_assert_eq(wf_wheel_time(&w), INT64_MIN);
+    wf_wheel_insert(&w, &n, INT64_MIN);
+    cr_assert_leq(wf_wheel_next(&w), INT64_MIN + MS);
+    wf_wheel_remove(&w, &n);
+}

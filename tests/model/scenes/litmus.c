@@ -173,3 +173,46 @@ static void write_mine(void)
 }
 
 LITMUS(litmus_thread_locals, .threads = {write_mine, write_mine});
+
+/* ---- what is copied counts as read and written, in order here: byte for byte, of whatever size ---------------------------------------------- */
+
+static struct {
+    wf_a64 there;
+    size_t size;
+    char from[24], to[24];
+} copies;
+
+static void copy_there(void)
+{
+    memcpy(copies.to, copies.from, copies.size);
+    wf_store_rel(&copies.there, 1);
+}
+
+static void copy_back(void)
+{
+    if (wf_load_acq(&copies.there) == 1)
+        memcpy(copies.from, copies.to, copies.size);
+}
+
+static void size_copies(void) { copies.size = sizeof copies.to; }
+
+MODEL_SCENE(litmus_copies_in_order, .setup = size_copies, .threads = {copy_there, copy_back}, .state = &copies,
+            .state_size = sizeof copies, .preemptions = 3, .stale = 3);
+
+/* ---- done by one, and seen by both ---------------------------------------------------------------------------------------------------------------- */
+
+static struct {
+    pthread_once_t once;
+    int done;
+} first;
+
+static void do_it(void) { first.done++; }
+
+static void need_it(void)
+{
+    pthread_once(&first.once, do_it);
+    model_check(first.done == 1);
+}
+
+MODEL_SCENE(litmus_once, .threads = {need_it, need_it}, .state = &first, .state_size = sizeof first, .preemptions = 3,
+            .stale = 3);
