@@ -198,7 +198,7 @@ static void its_output_was_dropped(void)
 BLOCKING_SCENE(blocking_abort_and_join, .setup = spawned, .threads = {worker, pool_of_one, abort_and_free, join_job},
                .finish = it_ended);
 BLOCKING_SCENE(blocking_abort_and_detach, .setup = spawned, .finish = its_output_was_dropped,
-               .threads = {worker, pool_of_one, abort_and_free, detach_job}, .preemptions = 1, .stale = 1);
+               .threads = {worker, pool_of_one, abort_and_free, detach_job}, .preemptions = 1);
 
 /* ---- the pool refuses it, while somebody aborts them all ------------------------------------------------------------------ */
 
@@ -237,4 +237,4 @@ static void it_was_cancelled_or_never_born(void)
 }
 
 BLOCKING_SCENE(blocking_refused_and_aborted, .setup = refused, .finish = it_was_cancelled_or_never_born,
-               .threads = {worker, pool_of_one, try_to_spawn, abort_all}, .preemptions = 2, .stale = 1);
+               .threads = {worker, pool_of_one, try_to_spawn, abort_all}, .preemptions = 2);
