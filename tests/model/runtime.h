@@ -53,6 +53,8 @@ void wf_runtime_task_ended(weft_runtime *rt) { (void)rt; }
 
 /* ---- headers -------------------------------------------------------------------------------------------------------- */
 
+#if !MODEL_HEAP /* else the scene has headers.c */
+
 /* The one place for headers of a scene whose threads walk over them: it is used again, and never unmapped. NULL: each has a block of its own. */
 static weft_task *only_place;
 
@@ -77,6 +79,8 @@ void wf_header_put(weft_task *task, wf_header_cache *cache)
     if (!only_place)
         free(task);
 }
+
+#endif
 
 /* ---- threads -------------------------------------------------------------------------------------------------------- */
 
