@@ -281,5 +281,5 @@ static void poll_and_drop(void)
     ordinary_end();
 }
 
-SELECT_SCENE(dropped_select_gives_back, .setup = rendezvous, .threads = {poll_and_drop, send_1_and_close, receive_or_closed},
-             .finish = all_received, .random = 800);
+SELECT_SCENE(dropped_select_gives_back, .setup = rendezvous,
+             .threads = {poll_and_drop, send_1_and_close, receive_or_closed}, .finish = all_received, .random = 800);
