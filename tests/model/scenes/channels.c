@@ -155,6 +155,10 @@ CHANNEL_SCENE(bounded_2_two_to_one, .setup = bounded_2, .threads = {send_1_2, se
 CHANNEL_SCENE(unbounded_two_to_one, .setup = no_bound, .threads = {send_1, send_2, receive_2}, .finish = all_received,
               .preemptions = 1, .stale = 0, .random = 200);
 
+/* Who has no place yet gets the one that is made. */
+CHANNEL_SCENE(place_for_the_first_sender, .setup = bounded, .threads = {send_1_2, receive_1}, .finish = drain_rest,
+              .preemptions = 2, .stale = 0, .random = 100);
+
 /* ---- wakers that are tasks': they queue in the section that found nothing --------------------------------------------- */
 
 static void send_1_as_task(void) { ordinary_as_task(), send_1(); }

@@ -225,6 +225,25 @@ SEMAPHORE_SCENE(barrier_cancelled, .setup = of_two_with_token,
                 .threads = {meet_cancelled, meet_or_wait, meet_or_wait, cancel_it}, .finish = met_once,
                 .may_block = true, .random = 1500);
 
+/* Three meet, or one was cancelled and the others wait still: also between two batches of those who are woken. */
+static void of_three_with_token(void)
+{
+    of_two_with_token();
+    s.barrier.parties_ = 3;
+}
+
+static void met_or_waiting(void)
+{
+    bool met = s.arrived.v > 0;
+    model_check(s.arrived.v == (met ? 3 : 0));
+    model_check(s.barrier.arrived_ == (met ? 0 : 2));
+    model_check(weft_token_free(s.token) == 0);
+}
+
+SEMAPHORE_SCENE(barrier_of_three_cancelled, .setup = of_three_with_token,
+                .threads = {meet_cancelled, meet_or_wait, meet_or_wait, cancel_it}, .finish = met_or_waiting,
+                .may_block = true, .random = 1500);
+
 /* ---- once ------------------------------------------------------------------------------------------------------------------- */
 
 static void do_it(void *arg)

@@ -128,7 +128,8 @@ static void bear_and_free(void)
 
 TOKEN_SCENE(token_born_meanwhile, .setup = begin, .threads = {cancel_and_look, bear_a_child}, .finish = other_cancelled,
             .preemptions = 3, .stale = 1, .random = 200);
-TOKEN_SCENE(token_freed_meanwhile, .setup = begin, .threads = {cancel_root, bear_and_free}, .finish = rest_cancelled, .preemptions = 2, .stale = 1, .random = 200);
+TOKEN_SCENE(token_freed_meanwhile, .setup = begin, .threads = {cancel_root, bear_and_free}, .finish = rest_cancelled,
+            .preemptions = 2, .stale = 1, .random = 200);
 
 /* ---- scopes ----------------------------------------------------------------------------------------------------------------- */
 
