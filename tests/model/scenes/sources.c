@@ -203,6 +203,22 @@ static void two_bytes_come(void)
 SOURCE_SCENE(source_loses_no_readiness, .setup = begin, .threads = {read_two, two_bytes_come},
              .finish = close_and_finish, .preemptions = 2, .stale = 0, .random = 300);
 
+/* It seems ready, is watched already, and the byte comes while the call finds nothing. */
+static void begin_watched(void)
+{
+    begin();
+    model_check(wf_src_arm(&s.source->word) && arm(s.source, here) == 0);
+}
+
+static void read_one(void)
+{
+    model_check(read_some() == 1);
+    ordinary_end();
+}
+
+SOURCE_SCENE(source_ready_while_it_is_not, .setup = begin_watched, .threads = {read_one, byte_comes},
+             .finish = close_and_finish, .preemptions = 2, .stale = 1, .random = 200);
+
 static void read_or_closed(void)
 {
     int got = read_some();
