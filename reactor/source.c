@@ -6,7 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#if WF_STRESS
+enum { CHUNK_PLACES = 2 };
+#else
 enum { CHUNK_PLACES = 64 };
+#endif
 
 struct wf_source_chunk {
     struct wf_source_chunk *older;

@@ -520,6 +520,12 @@ int weft_chan_try_send(weft_chan *ch, const void *item)
 
 int weft_chan_try_recv(weft_chan *ch, void *item) { return ch && item ? try_now(ch, false, item) : WEFT_EINVAL; }
 
+#if WF_STRESS
+enum { CLOSE_BATCH = 1 }; /* so that others come in between */
+#else
+enum { CLOSE_BATCH = 16 };
+#endif
+
 static unsigned close_some(wf_list *waiters, weft_waker *wakers, unsigned most)
 {
     wf_chan_node *node;
@@ -532,18 +538,17 @@ static unsigned close_some(wf_list *waiters, weft_waker *wakers, unsigned most)
 /* A select that polls just now stays, and finds the channel closed when it polls again. */
 void weft_chan_close(weft_chan *ch)
 {
-    enum { BATCH = 16 };
-    weft_waker wakers[BATCH];
+    weft_waker wakers[CLOSE_BATCH];
     if (!ch)
         return;
     for (bool more = true; more;) {
         wf_spin_lock(&ch->lock);
         ch->closed = true;
-        unsigned n = close_some(&ch->senders, wakers, BATCH);
+        unsigned n = close_some(&ch->senders, wakers, CLOSE_BATCH);
         if (ch->len == 0)
-            n += close_some(&ch->receivers, wakers + n, BATCH - n);
+            n += close_some(&ch->receivers, wakers + n, CLOSE_BATCH - n);
         /* The last to be woken may free it: it is touched again only while somebody waits in it. */
-        more = n == BATCH && !(wf_list_empty(&ch->senders) && wf_list_empty(&ch->receivers));
+        more = n == CLOSE_BATCH && !(wf_list_empty(&ch->senders) && wf_list_empty(&ch->receivers));
         wf_spin_unlock(&ch->lock);
         for (unsigned i = 0; i < n; i++)
             weft_waker_wake(&wakers[i]);
@@ -553,15 +558,14 @@ void weft_chan_close(weft_chan *ch)
 /* One section: once the receiver is woken it may free the channel. Whoever else waits to receive it is told there, too. */
 int wf_chan_send_last(weft_chan *ch, const void *item)
 {
-    enum { BATCH = 16 };
-    weft_waker wakers[BATCH] = {{NULL, NULL}};
+    weft_waker wakers[CLOSE_BATCH] = {{NULL, NULL}};
     unsigned n = 1;
     wf_spin_lock(&ch->lock);
     int result = send_locked(ch, item, NULL, &wakers[0]);
     if (result == 0) {
         ch->closed = true;
         if (ch->len == 0)
-            n += close_some(&ch->receivers, wakers + 1, BATCH - 1);
+            n += close_some(&ch->receivers, wakers + 1, CLOSE_BATCH - 1);
     }
     bool more = result == 0 && ch->len == 0 && !wf_list_empty(&ch->receivers);
     wf_spin_unlock(&ch->lock);

@@ -93,7 +93,11 @@ int weft_token_free(weft_token *t)
 
 /* ---- cancelling ---------------------------------------------------------------------------------------------- */
 
+#if WF_STRESS
+enum { BATCH = 1, MOST_TOKENS = 1 }; /* so that others come in between */
+#else
 enum { BATCH = 32, MOST_TOKENS = 256 };
+#endif
 
 static void move_all(wf_list *from, wf_list *to)
 {

@@ -49,7 +49,11 @@ weft_waker wf_waiter_serve(wf_waiter *w, wf_waiter_state how);
 /* Under lock: unlink it if it is queued. The waker is the caller's, to be dropped after the unlock. */
 weft_waker wf_waiter_leave(wf_waiter *w);
 
+#if WF_STRESS
+enum { WF_WAKE_BATCH = 1 }; /* so that others come in between */
+#else
 enum { WF_WAKE_BATCH = 16 };
+#endif
 
 /* Under lock: serve up to a batch of those that came until @ticket. Returns how many. */
 unsigned wf_waiters_serve_until(weft_waiters_ *q, uint64_t ticket, weft_waker *wakers);

@@ -1,9 +1,8 @@
 /* channels.c - scenes of chan.c and oneshot.c: what is sent is received once, or stays with its sender, in each sender's order; whoever waits is served. */
-#include "../ordinary.h"
+#include "../under_token.h"
 
 #include <sync/chan.c>
 #include <sync/oneshot.c>
-#include <sync/token.c>
 
 enum { ITEMS = 8 };
 
@@ -156,6 +155,10 @@ CHANNEL_SCENE(bounded_2_two_to_one, .setup = bounded_2, .threads = {send_1_2, se
 CHANNEL_SCENE(unbounded_two_to_one, .setup = no_bound, .threads = {send_1, send_2, receive_2}, .finish = all_received,
               .preemptions = 1, .stale = 0, .random = 200);
 
+/* Who has no place yet gets the one that is made. */
+CHANNEL_SCENE(place_for_the_first_sender, .setup = bounded, .threads = {send_1_2, receive_1}, .finish = drain_rest,
+              .preemptions = 2, .stale = 0, .random = 100);
+
 /* ---- wakers that are tasks': they queue in the section that found nothing --------------------------------------------- */
 
 static void send_1_as_task(void) { ordinary_as_task(), send_1(); }
@@ -205,28 +208,15 @@ CHANNEL_SCENE(freed_by_who_was_told, .setup = rendezvous, .threads = {close_it, 
 
 /* ---- interrupted -------------------------------------------------------------------------------------------------------- */
 
-/* A wait in a scope that a token cancels: it has happened, or it has not. */
-static int under_token(int (*wait)(void))
-{
-    weft_scope scope;
-    model_check(weft_scope_enter(&scope, WEFT_FOREVER) == 0);
-    model_check(weft_scope_bind(&scope, s.token) == 0);
-    int err = wait();
-    model_check(err == 0 || err == WEFT_ECANCELED || err == WEFT_ECLOSED);
-    model_check(weft_scope_leave(&scope) == (err == WEFT_ECANCELED ? WEFT_ECANCELED : 0));
-    return err;
-}
-
 static int send_item_1(void) { return send(1); }
 static void cancel(void) { weft_token_cancel(s.token); }
-static void send_1_cancelled(void) { under_token(send_item_1), ordinary_end(); }
-static void receive_1_cancelled(void) { under_token(receive), ordinary_end(); }
+static void send_1_cancelled(void) { under_token(s.token, send_item_1), ordinary_end(); }
+static void receive_1_cancelled(void) { under_token(s.token, receive), ordinary_end(); }
 
 static void with_token(size_t capacity)
 {
     make(capacity);
-    model_check(weft_token_create(&s.token, NULL) == 0);
-    model_name(s.token->lock, "token");
+    s.token = under_token_make();
 }
 
 static void rendezvous_with_token(void) { with_token(0); }

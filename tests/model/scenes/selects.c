@@ -1,17 +1,8 @@
 /* selects.c - scenes of select.c over channels and notifications: one case fires, the others have neither taken nor lost anything, and nobody touches a
  * case when its select has returned. */
-#include "../ordinary.h"
+#include "../under_token.h"
 
 #include <sync/chan.c>
-#define wait_for wait_for_token
-#define poll_case poll_token
-#define leave_case leave_token
-#define wait_locked wait_for_token_locked
-#include <sync/token.c>
-#undef wait_locked
-#undef leave_case
-#undef poll_case
-#undef wait_for
 #define unlink unlink_waiter
 #include <sync/waiters.c>
 #undef unlink
@@ -178,22 +169,13 @@ SELECT_SCENE(select_meets_a_sender_not_itself, .setup = rendezvous, .threads = {
 static void make_with_token(void)
 {
     make(1);
-    model_check(weft_token_create(&s.token, NULL) == 0);
-    model_name(s.token->lock, "token");
+    s.token = under_token_make();
 }
 
 static void cancel(void) { weft_token_cancel(s.token); }
 
-static void receive_cancelled(void)
-{
-    weft_scope scope;
-    model_check(weft_scope_enter(&scope, WEFT_FOREVER) == 0);
-    model_check(weft_scope_bind(&scope, s.token) == 0);
-    int err = receive_either(s.a, s.b);
-    model_check(err == 0 || err == WEFT_ECANCELED);
-    model_check(weft_scope_leave(&scope) == err);
-    ordinary_end();
-}
+static int receive(void) { return receive_either(s.a, s.b); }
+static void receive_cancelled(void) { under_token(s.token, receive), ordinary_end(); }
 
 static void free_token(void)
 {
