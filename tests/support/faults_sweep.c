@@ -138,10 +138,20 @@ static unsigned play(const faults_sweep *s, const fault *f, unsigned nth, bool *
     return hits;
 }
 
-/* Under a sanitizer some of them. */
+/* The first ones each, later ones now and then; fewer where it is slow. */
+static unsigned next_after(unsigned nth)
+{
+#if defined(__SANITIZE_THREAD__)
+    return 3 * nth;
+#else
+    unsigned each = WF_TEST_SANITIZED ? 4 : 32;
+    return nth + (nth < each ? 1 : nth / 4);
+#endif
+}
+
 static void one_fault(const faults_sweep *s, const fault *f, company *c)
 {
-    unsigned step = 1, hits, nth = 1;
+    unsigned hits, nth = 1;
     bool told = false;
     if (!faults_sees(f->plan.call))
         return;
@@ -154,8 +164,7 @@ static void one_fault(const faults_sweep *s, const fault *f, company *c)
             company_goes_on(c, rounds);
         cr_assert(hits > 0 || nth > 1, "%s, error %d: it is never called", faults_name(f->plan.call), f->plan.error);
         cr_assert_lt(nth, MOST_CALLS);
-        nth += step;
-        step = WF_TEST_SANITIZED ? nth / 2 + 1 : nth < 32 ? 1 : nth / 8;
+        nth = next_after(nth);
     } while (hits > 0);
     cr_assert(f->effect == FAULTS_ANYHOW || told == (f->effect != FAULTS_UNNOTICED), "%s, error %d: it is never told",
               faults_name(f->plan.call), f->plan.error);
