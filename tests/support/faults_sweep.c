@@ -183,6 +183,8 @@ static void *in_company(void *arg)
 {
     company c = {.rounds = 0};
     company_begin(&c);
+    weft_semaphore_release(&c.wanted, ROUNDS); /* what it needs to talk it has before the first fault */
+    company_goes_on(&c, ROUNDS);
     all_faults(arg, &c);
     company_end(&c);
     return NULL;
