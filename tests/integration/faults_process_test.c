@@ -101,13 +101,14 @@ static ssize_t begin_and_end(void *arg)
 /* Of eventfd() only weft's own: see net_faults_test.c. */
 static const fault in_beginning[] = {
     ANYBODYS(EPOLL_CREATE1, 1, EMFILE, FAULTS_TOLD),
+    ANYBODYS(EPOLL_WAIT, 3, EINTR, FAULTS_UNNOTICED),
     TOLD(EVENTFD, ANY, EMFILE),
-    UNNOTICED(EPOLL_WAIT, ANY, 1, EINTR),
-    UNNOTICED(EPOLL_WAIT, ANY, 20, EINTR),
     UNNOTICED(WRITE, OTHER, 1, EINTR),
 #if WF_REACTOR_UVPOLL
     UNNOTICED(READ, OTHER, 1, EINTR),
 #else
+    UNNOTICED(EPOLL_WAIT, ANY, 1, EINTR),
+    UNNOTICED(EPOLL_WAIT, ANY, 20, EINTR),
     TOLD(EPOLL_CTL, OTHER, ENOMEM),
     TOLD(EPOLL_CTL, OTHER, ENOSPC),
 #endif

@@ -91,7 +91,7 @@ static const fault in_connecting[] = {
     UNNOTICED(CLOSE, TCP, 1, EINTR),
     UNNOTICED(CLOSE, TCP, 1, EIO),
 #if !WF_REACTOR_UVPOLL
-    SOMETIMES(EPOLL_CTL, TCP, ENOMEM), /* one of company's may be the first */
+    TOLD(EPOLL_CTL, TCP, ENOMEM),
     UNNOTICED(EPOLL_DEL, TCP, 1, ENOENT),
 #endif
 };

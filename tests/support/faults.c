@@ -51,20 +51,23 @@ const faults_system *faults_system_calls(void)
 
 /* ---- the plan -------------------------------------------------------------------------------------------------- */
 
-enum { PLANS = 64 };
+enum { PLANS = 20000 };
 
-/* The last ones: whoever still looks at one that has ended just then finds it as it was. */
-static faults_plan plans[PLANS];
+/* Each place is used once: whoever still looks at one that has ended just then finds it as it was. */
+static struct {
+    faults_plan plan;
+    pid_t whose;
+} plans[PLANS];
 static atomic_uint begun;
 static atomic_int current;              /* + 1; 0: none */
-static pid_t whose;                     /* set before it becomes current */
 static atomic_uint calls, others, hits; /* others: of the plan that is also there */
 
 void faults_begin(const faults_plan *p)
 {
-    int place = (int)(atomic_fetch_add(&begun, 1) % PLANS);
-    plans[place] = *p;
-    whose = getpid();
+    int place = (int)atomic_fetch_add(&begun, 1);
+    cr_assert_lt(place, PLANS);
+    plans[place].plan = *p;
+    plans[place].whose = getpid();
     atomic_store(&calls, 0);
     atomic_store(&others, 0);
     atomic_store(&hits, 0);
@@ -145,9 +148,9 @@ static bool counts(const faults_plan *p, atomic_uint *so_far)
 bool faults_hit(faults_call call, faults_subject subject, const void *caller, faults_plan *plan)
 {
     int place = atomic_load(&current), before = errno;
-    const faults_plan *p = &plans[place > 0 ? place - 1 : 0], *also = p->also;
-    if (place == 0 || getpid() != whose)
+    if (place == 0 || getpid() != plans[place - 1].whose)
         return false;
+    const faults_plan *p = &plans[place - 1].plan, *also = p->also;
     bool hit = is_for(p, call, subject, caller) && counts(p, &calls);
     bool other = !hit && also && is_for(also, call, subject, caller) && counts(also, &others);
     if (hit)
