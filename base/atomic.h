@@ -13,11 +13,12 @@ typedef struct {
 typedef struct {
     uint32_t v;
 } wf_a32;
+/* Machines with 32-bit words may align 64 bits to 4 bytes, and across two cache lines nothing is atomic. */
 typedef struct {
-    uint64_t v;
+    _Alignas(8) uint64_t v;
 } wf_a64;
 typedef struct {
-    int64_t v;
+    _Alignas(8) int64_t v;
 } wf_ai64;
 typedef struct {
     int v;

@@ -16,6 +16,11 @@ if(WEFT_SWITCH STREQUAL "ucontext")
   add_compile_definitions(WF_SWITCH_UCONTEXT=1)
 endif()
 
+# libuv is built so, and has positions in files in its structs.
+if(CMAKE_SIZEOF_VOID_P EQUAL 4)
+  add_compile_definitions(_FILE_OFFSET_BITS=64)
+endif()
+
 # Exactly one way to watch descriptors.
 if(WEFT_REACTOR STREQUAL "auto")
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")

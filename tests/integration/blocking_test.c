@@ -397,8 +397,8 @@ static void *cap_root(void *arg)
 
 Test(blocking, as_many_threads_as_jobs_and_never_more_than_512)
 {
-    int cap = WF_TEST_SANITIZED ? 40 : 512;
-    run_with_threads(2, WF_TEST_SANITIZED ? 40 : 0, cap_root, &cap);
+    int cap = WF_TEST_SANITIZED || WF_TEST_NARROW ? 40 : 512;
+    run_with_threads(2, WF_TEST_SANITIZED || WF_TEST_NARROW ? 40 : 0, cap_root, &cap);
 }
 
 static void *reuse_root(void *arg)

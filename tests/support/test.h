@@ -38,6 +38,9 @@ const char *wf_test_emulator(void);
 /* Cut off what the emulator adds to the last words of a child that a signal ended. */
 void wf_test_own_words(char *text);
 
+/* Addresses have 32 bits: a process cannot have 100,000 stacks, nor 512 threads. */
+#define WF_TEST_NARROW (sizeof(void *) < 8)
+
 /* @n repetitions, or fewer (at least 1) where everything is slow. */
 size_t wf_test_scale(size_t n);
 

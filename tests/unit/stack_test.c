@@ -320,6 +320,8 @@ static bool has_guard_install(void)
 
 Test(stack, a_hundred_thousand_with_installed_guards_use_few_maps)
 {
+    if (WF_TEST_NARROW)
+        cr_skip_test("not in 32 bits");
     size_t count = wf_test_scale(100000), before = count_maps();
     wf_stacks_acquire();
     bool can = has_guard_install();
@@ -340,6 +342,8 @@ Test(stack, a_hundred_thousand_with_installed_guards_use_few_maps)
 /* With the usual map count 30,717 have their page; what comes then gets canaries, and malloc still works. */
 Test(stack, thirty_thousand_with_mprotect_then_canaries)
 {
+    if (WF_TEST_NARROW)
+        cr_skip_test("not in 32 bits");
     size_t count = wf_test_scale(30000), more = wf_test_scale(2000);
     wf_stack_force_guard(WEFT_GUARD_MPROTECT);
     wf_stacks_acquire();
