@@ -191,7 +191,8 @@ TOKEN_SCENE(scope_and_wait_at_once, .setup = begin, .threads = {cancel_root, wai
 /* Made by a thread that ends, and taken out by another. */
 static void make_dependent(void)
 {
-    wf_dependent_add(&s.dependent, wf_exec_current());
+    wf_exec *self = wf_exec_current();
+    wf_dependent_add(&s.dependent, self, self->body->scopes);
     wf_store_rel(&s.there, 1);
     parker_thread_ends(wf_container(current, parker, exec));
 }
