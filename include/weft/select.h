@@ -63,7 +63,8 @@ extern WEFT_API const struct weft_case_ops weft_case_default_, weft_case_recv_, 
 #define WEFT_SIGNAL(signal) WEFT_CASE_(weft_case_signal_, signal, NULL, 0)   /* status: how many arrived */
 #define WEFT_EXITED(process) WEFT_CASE_(weft_case_exited_, process, NULL, 0) /* status: as weft_process_wait() */
 #define WEFT_ONESHOT(oneshot, item) WEFT_CASE_(weft_case_oneshot_, oneshot, item, 0)
-#define WEFT_SUBSCRIPTION(sub, item) WEFT_CASE_(weft_case_subscription_, sub, item, 0) /* status: how many were missed before it */
+#define WEFT_SUBSCRIPTION(sub, item) \
+    WEFT_CASE_(weft_case_subscription_, sub, item, 0) /* status: how many were missed before it */
 #define WEFT_WATCH(watch, version) \
     WEFT_CASE_(weft_case_watch_, watch, version, 0) /* a value newer than *version is there: weft_watch_next() would not wait */
 #define WEFT_NOTIFIED(notify) WEFT_CASE_(weft_case_notify_, notify, NULL, 0)

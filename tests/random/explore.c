@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +28,10 @@ static int64_t seconds_now(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec;
 }
+
+/* The thread sanitizer asks for it; otherwise each of the many children would wait for a second in its exit(). */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "atexit_sleep_ms=0"; }
 
 /* ---- one program ----------------------------------------------------------------------------------------------------- */
 
@@ -101,6 +106,7 @@ static bool fails_once(const candidate *c, const random_options *o, bool twice)
     pid_t child = fork();
     if (child != 0)
         return !child_ended_well(child);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     if (!freopen("/dev/null", "w", stderr))
         _exit(0);
     run_program(c->bytes, c->size, *o, twice);

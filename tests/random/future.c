@@ -70,7 +70,7 @@ static weft_poll acquire(future *f, weft_context *cx)
     if (p == WEFT_PENDING)
         return p;
     JUDGE(f->world, p, p == 0);
-    EXPECT(f->world, (f->world->held[which] += (int)n) <= (int)f->world->permits[which]);
+    EXPECT(f->world, atomic_fetch_add(&f->world->held[which], (int)n) + (int)n <= (int)f->world->permits[which]);
     f->world->held[which] -= (int)n;
     weft_semaphore_release(&f->world->semaphore[which], n);
     return WEFT_READY;

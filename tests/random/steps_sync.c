@@ -69,7 +69,7 @@ int random_do_SEMAPHORE(actor *a, const step *s)
     JUDGE(a->w, code, code == 0 || code == WEFT_ECANCELED || code == WEFT_ETIMEDOUT || code == WEFT_EAGAIN);
     if (code < 0)
         return code;
-    EXPECT(a->w, (a->w->held[which] += n) <= (int)a->w->permits[which]);
+    EXPECT(a->w, atomic_fetch_add(&a->w->held[which], n) + n <= (int)a->w->permits[which]);
     dawdle(a, s->c >> 1);
     a->w->held[which] -= n;
     weft_semaphore_release(sem, (size_t)n);
