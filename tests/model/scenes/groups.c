@@ -16,13 +16,14 @@ static struct {
     wf_worker worker;
     wf_inject queue;
     child children[CHILDREN];
+    weft_group_options options;
     wf_aptr group;
     wf_a32 other_has_left;
     int outputs[CHILDREN], results_dropped, results_taken, aborted;
 } s;
 
 #define GROUP_SCENE(id, ...) \
-    MODEL_SCENE(id, .state = &s, .state_size = sizeof s, .may_block = true, .setup = open_runtime, __VA_ARGS__)
+    MODEL_SCENE(id, .state = &s, .state_size = sizeof s, .may_block = true, .random = 1500, __VA_ARGS__)
 
 /* ---- what is not played ------------------------------------------------------------------------------------------------- */
 
@@ -79,13 +80,26 @@ static void open_runtime(void)
 {
     s.rt.count = 1;
     s.rt.options.allocator = wf_malloc_allocator;
+    s.options.drop_result = drop_output_of_child;
+}
+
+static void discarding(void)
+{
+    open_runtime();
+    s.options.discard = 1;
+}
+
+/* A spawn waits for the end of the one before. */
+static void limited(void)
+{
+    open_runtime();
+    s.options.limit = 1;
 }
 
 static weft_group *make_group(void)
 {
     weft_group *g;
-    weft_group_options options = {.drop_result = drop_output_of_child};
-    model_check(weft_group_create_with(&g, &options) == 0);
+    model_check(weft_group_create_with(&g, &s.options) == 0);
     for (int i = 0; i < CHILDREN; i++) {
         weft_spawn_options child = {.runtime = &s.rt, .group = g};
         s.children[i].future.ops = &work_ops;
@@ -117,6 +131,14 @@ static void take_both_and_close(void)
 static void close_at_once(void)
 {
     model_check(weft_group_close(make_group()) == 0);
+    thread_ends();
+}
+
+static void wait_and_close(void)
+{
+    weft_group *g = make_group();
+    model_check(weft_group_wait(g) == 0 && weft_group_running(g) == 0);
+    model_check(weft_group_close(g) == 0);
     thread_ends();
 }
 
@@ -177,7 +199,16 @@ static void both_were_taken(void)
     nothing_is_left();
 }
 
-GROUP_SCENE(group_next, .threads = {worker, take_both_and_close}, .finish = both_were_taken, .random = 1500);
-GROUP_SCENE(group_close, .threads = {worker, close_at_once}, .finish = nothing_is_left, .random = 1500);
-GROUP_SCENE(group_two_take, .threads = {worker, share_and_close, take_one_too}, .finish = both_were_taken, .random = 1500);
-GROUP_SCENE(group_cancel, .threads = {worker, share_and_close, cancel_it}, .finish = nothing_is_left, .random = 1500);
+static void both_were_dropped(void)
+{
+    model_check(s.results_dropped == CHILDREN);
+    nothing_is_left();
+}
+
+GROUP_SCENE(group_next, .setup = open_runtime, .threads = {worker, take_both_and_close}, .finish = both_were_taken);
+GROUP_SCENE(group_close, .setup = open_runtime, .threads = {worker, close_at_once}, .finish = nothing_is_left);
+GROUP_SCENE(group_discards, .setup = discarding, .threads = {worker, wait_and_close}, .finish = both_were_dropped);
+GROUP_SCENE(group_limited, .setup = limited, .threads = {worker, wait_and_close}, .finish = both_were_dropped);
+GROUP_SCENE(group_two_take, .setup = open_runtime, .threads = {worker, share_and_close, take_one_too},
+            .finish = both_were_taken);
+GROUP_SCENE(group_cancel, .setup = open_runtime, .threads = {worker, share_and_close, cancel_it}, .finish = nothing_is_left);
