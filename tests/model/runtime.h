@@ -33,11 +33,19 @@ struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_me
 }
 void wf_cells_free(struct wf_cells *cells) { (void)cells; }
 
+#if MODEL_GROUPS
+#define poll_case group_poll_case
+#define leave_case group_leave_case
+#include <runtime/group.c>
+#undef poll_case
+#undef leave_case
+#else
 int wf_group_spawn(weft_group *group, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f)
 {
     (void)group, (void)options, (void)fn, (void)arg, (void)f;
     return WEFT_EINVAL;
 }
+#endif
 
 wf_ctx *wf_strand_enter(wf_worker *worker, weft_task *task)
 {
