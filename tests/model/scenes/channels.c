@@ -143,13 +143,13 @@ static void receive_until_closed(void)
 }
 
 CHANNEL_SCENE(rendezvous_two_to_one, .setup = rendezvous, .threads = {send_1, send_2, receive_2},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+              .finish = all_received, .preemptions = 1, .stale = 0, .random = 100);
 CHANNEL_SCENE(rendezvous_one_to_two, .setup = rendezvous, .threads = {send_1_2, receive_1, receive_1},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+              .finish = all_received, .preemptions = 1, .stale = 0, .random = 100);
 CHANNEL_SCENE(bounded_two_to_two, .setup = bounded, .threads = {send_1, send_2, receive_1, receive_1},
               .finish = all_received, .random = 800);
 CHANNEL_SCENE(bounded_in_order, .setup = bounded, .threads = {send_3_to_5, receive_3_in_order}, .finish = all_received,
-              .preemptions = 1, .stale = 1, .random = 200);
+              .preemptions = 1, .stale = 1, .random = 100);
 CHANNEL_SCENE(bounded_2_two_to_one, .setup = bounded_2, .threads = {send_1_2, send_3_to_5, receive_5},
               .finish = all_received, .random = 500);
 CHANNEL_SCENE(unbounded_two_to_one, .setup = no_bound, .threads = {send_1, send_2, receive_2}, .finish = all_received,
@@ -166,7 +166,7 @@ static void send_2_as_task(void) { ordinary_as_task(), send_2(); }
 static void receive_2_as_task(void) { ordinary_as_task(), receive_2(); }
 
 CHANNEL_SCENE(tasks_meet, .setup = rendezvous, .threads = {send_1_as_task, send_2_as_task, receive_2_as_task},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+              .finish = all_received, .preemptions = 1, .stale = 0, .random = 100);
 
 /* ---- try -------------------------------------------------------------------------------------------------------------- */
 
@@ -332,4 +332,4 @@ static void oneshot_is_over(void)
 CHANNEL_SCENE(oneshot_tells_all, .setup = make_oneshot, .threads = {oneshot_send, oneshot_receive, oneshot_receive},
               .finish = oneshot_is_over, .preemptions = 1, .stale = 0, .random = 200);
 CHANNEL_SCENE(oneshot_given_up, .setup = make_oneshot, .threads = {oneshot_send, oneshot_close, oneshot_receive},
-              .finish = oneshot_is_over, .preemptions = 1, .stale = 1, .random = 200);
+              .finish = oneshot_is_over, .preemptions = 1, .stale = 0, .random = 300);
