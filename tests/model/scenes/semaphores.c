@@ -192,7 +192,7 @@ static void met(int meetings)
 static void met_twice(void) { met(2); }
 
 SEMAPHORE_SCENE(barrier_again, .setup = of_two, .threads = {meet_twice, meet_twice}, .finish = met_twice,
-                .preemptions = 2, .stale = 0, .random = 100);
+                .preemptions = 1, .stale = 0, .random = 200);
 SEMAPHORE_SCENE(barrier_of_any_two, .setup = of_two, .threads = {meet_once, meet_once, meet_once, meet_once},
                 .finish = met_twice, .random = 500);
 
