@@ -143,15 +143,15 @@ static void receive_until_closed(void)
 }
 
 CHANNEL_SCENE(rendezvous_two_to_one, .setup = rendezvous, .threads = {send_1, send_2, receive_2},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+              .finish = all_received, .preemptions = 1, .stale = 0, .random = 100);
 CHANNEL_SCENE(rendezvous_one_to_two, .setup = rendezvous, .threads = {send_1_2, receive_1, receive_1},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+              .finish = all_received, .random = 500);
 CHANNEL_SCENE(bounded_two_to_two, .setup = bounded, .threads = {send_1, send_2, receive_1, receive_1},
               .finish = all_received, .random = 800);
 CHANNEL_SCENE(bounded_in_order, .setup = bounded, .threads = {send_3_to_5, receive_3_in_order}, .finish = all_received,
-              .preemptions = 1, .stale = 1, .random = 200);
+              .preemptions = 1, .stale = 0, .random = 300);
 CHANNEL_SCENE(bounded_2_two_to_one, .setup = bounded_2, .threads = {send_1_2, send_3_to_5, receive_5},
-              .finish = all_received, .random = 500);
+              .finish = all_received, .random = 300);
 CHANNEL_SCENE(unbounded_two_to_one, .setup = no_bound, .threads = {send_1, send_2, receive_2}, .finish = all_received,
               .preemptions = 1, .stale = 0, .random = 200);
 
@@ -166,7 +166,7 @@ static void send_2_as_task(void) { ordinary_as_task(), send_2(); }
 static void receive_2_as_task(void) { ordinary_as_task(), receive_2(); }
 
 CHANNEL_SCENE(tasks_meet, .setup = rendezvous, .threads = {send_1_as_task, send_2_as_task, receive_2_as_task},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+              .finish = all_received, .random = 500);
 
 /* ---- try -------------------------------------------------------------------------------------------------------------- */
 
@@ -190,7 +190,7 @@ CHANNEL_SCENE(tries_and_waits, .setup = bounded, .threads = {try_to_send, try_to
 /* ---- closing ------------------------------------------------------------------------------------------------------------ */
 
 CHANNEL_SCENE(closed_while_both_wait, .setup = rendezvous, .threads = {send_1_or_closed, receive_until_closed, close_it},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 500);
+              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
 CHANNEL_SCENE(closed_and_drained, .setup = bounded,
               .threads = {send_1_or_closed, send_2_or_closed, receive_until_closed, close_it}, .finish = all_received,
               .random = 800);
@@ -230,7 +230,7 @@ static void free_token(void)
 
 /* The item is the one's or the other's who waits, or lies there still (d12). */
 CHANNEL_SCENE(receiver_cancelled_when_chosen, .setup = bounded_with_token, .threads = {send_2, receive_1_cancelled, cancel},
-              .finish = free_token, .preemptions = 1, .stale = 0, .random = 500);
+              .finish = free_token, .preemptions = 1, .stale = 0, .random = 200);
 
 static void send_2_and_close(void)
 {
@@ -241,12 +241,12 @@ static void send_2_and_close(void)
 
 CHANNEL_SCENE(another_receiver_is_next, .setup = bounded_with_token,
               .threads = {receive_1_cancelled, receive_1_or_closed, send_2_and_close, cancel}, .finish = free_token,
-              .random = 800);
+              .random = 500);
 
 /* It has been sent, or it has not; whoever waits behind it is not forgotten (d24). */
 CHANNEL_SCENE(sender_cancelled_when_chosen, .setup = rendezvous_with_token,
               .threads = {send_1_cancelled, send_2_and_close, receive_until_closed, cancel}, .finish = free_token,
-              .random = 800);
+              .random = 500);
 
 /* Time runs out only when nothing else can be done: then nothing was taken. */
 static void receive_in_time(void)
@@ -260,7 +260,7 @@ static void receive_in_time(void)
 }
 
 CHANNEL_SCENE(time_runs_out_for_one, .setup = rendezvous, .threads = {receive_in_time, receive_in_time, send_1},
-              .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+              .finish = all_received, .preemptions = 1, .stale = 0, .random = 50);
 
 /* ---- stackless ----------------------------------------------------------------------------------------------------------- */
 
@@ -278,7 +278,7 @@ static void poll_and_drop(void)
 
 CHANNEL_SCENE(dropped_receiver_gives_back, .setup = rendezvous,
               .threads = {poll_and_drop, send_2_and_close, receive_1_or_closed}, .finish = drain_rest, .preemptions = 1,
-              .stale = 0, .random = 500);
+              .stale = 0, .random = 200);
 
 /* ---- one value ------------------------------------------------------------------------------------------------------------ */
 
@@ -332,4 +332,4 @@ static void oneshot_is_over(void)
 CHANNEL_SCENE(oneshot_tells_all, .setup = make_oneshot, .threads = {oneshot_send, oneshot_receive, oneshot_receive},
               .finish = oneshot_is_over, .preemptions = 1, .stale = 0, .random = 200);
 CHANNEL_SCENE(oneshot_given_up, .setup = make_oneshot, .threads = {oneshot_send, oneshot_close, oneshot_receive},
-              .finish = oneshot_is_over, .preemptions = 1, .stale = 1, .random = 200);
+              .finish = oneshot_is_over, .preemptions = 1, .stale = 0, .random = 300);

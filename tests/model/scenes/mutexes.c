@@ -99,7 +99,7 @@ static void signal_all(void) { put_there(), weft_cond_broadcast(&s.cond), ordina
 MUTEX_SCENE(condition_signalled, .setup = begin, .threads = {wait_there, signal_one}, .finish = free_again,
             .preemptions = 2, .stale = 0, .random = 300);
 MUTEX_SCENE(condition_broadcast, .setup = begin, .threads = {wait_there, wait_there, signal_all}, .finish = free_again,
-            .preemptions = 1, .stale = 0, .random = 300);
+            .random = 500);
 
 static void begin_with_token(void)
 {
@@ -167,7 +167,7 @@ MUTEX_SCENE(notification_is_kept, .setup = begin, .threads = {notified, notify_o
             .preemptions = 3, .stale = 1, .random = 200);
 MUTEX_SCENE(notified_one_after_another, .setup = begin,
             .threads = {notified_and_say_so, notified_and_say_so, notify_until_both}, .finish = none_is_kept,
-            .preemptions = 1, .stale = 0, .random = 500);
+            .preemptions = 1, .stale = 0, .random = 100);
 
 /* The one that is cancelled was notified, or the other is. */
 static void notified_cancelled(void) { under_token(s.token, wait_for_notify), ordinary_end(); }
@@ -181,7 +181,7 @@ static void one_is_not_lost(void)
 
 MUTEX_SCENE(notified_when_cancelled, .setup = begin_with_token,
             .threads = {notified_cancelled, notified_at_last, notify_one, cancel}, .finish = one_is_not_lost,
-            .may_block = true, .random = 1000);
+            .may_block = true, .random = 700);
 
 static void notify_everybody(void)
 {

@@ -117,11 +117,11 @@ static void receive_b_or_a(void) { model_check(receive_either(s.b, s.a) == 0), o
 static void receive_a_twice(void) { model_check(receive_either(s.a, s.a) == 0), ordinary_end(); }
 
 SELECT_SCENE(select_one_of_two, .setup = bounded, .threads = {receive_a_or_b, send_1_to_a, send_2_to_b},
-             .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
+             .finish = all_received, .random = 500);
 SELECT_SCENE(selects_in_opposite_order, .setup = rendezvous,
-             .threads = {receive_a_or_b, receive_b_or_a, send_1_to_a, send_2_to_b}, .finish = all_received, .random = 800);
+             .threads = {receive_a_or_b, receive_b_or_a, send_1_to_a, send_2_to_b}, .finish = all_received, .random = 400);
 SELECT_SCENE(select_the_same_twice, .setup = rendezvous, .threads = {receive_a_twice, send_1_to_a},
-             .finish = all_received, .preemptions = 1, .stale = 0, .random = 300);
+             .finish = all_received, .preemptions = 1, .stale = 0, .random = 100);
 
 /* A sender that found the select closed is not left waiting when that has opened. */
 static void receive_both(void)
@@ -132,7 +132,7 @@ static void receive_both(void)
 }
 
 SELECT_SCENE(select_both_in_turn, .setup = rendezvous, .threads = {receive_both, send_1_to_a, send_2_to_b},
-             .finish = all_received, .random = 600);
+             .finish = all_received, .random = 400);
 
 /* ---- sending and receiving ------------------------------------------------------------------------------------------------ */
 
@@ -158,11 +158,11 @@ static void exchange_1_with_itself(void) { exchange(s.a, 1, s.a); }
 static void exchange_2_with_itself(void) { exchange(s.a, 2, s.a); }
 
 SELECT_SCENE(selects_meet, .setup = rendezvous, .threads = {exchange_1, exchange_2}, .finish = all_received,
-             .preemptions = 1, .stale = 0, .random = 800);
+             .preemptions = 1, .stale = 0, .random = 400);
 SELECT_SCENE(selects_meet_in_one_channel, .setup = rendezvous, .threads = {exchange_1_with_itself, exchange_2_with_itself},
-             .finish = all_received, .preemptions = 1, .stale = 0, .random = 500);
+             .finish = all_received, .preemptions = 1, .stale = 0, .random = 300);
 SELECT_SCENE(select_meets_a_sender_not_itself, .setup = rendezvous, .threads = {receive_a_twice, exchange_1_with_itself},
-             .finish = all_received, .preemptions = 1, .stale = 0, .random = 500);
+             .finish = all_received, .preemptions = 1, .stale = 0, .random = 200);
 
 /* ---- interrupted, closed -------------------------------------------------------------------------------------------------- */
 
@@ -184,7 +184,7 @@ static void free_token(void)
 }
 
 SELECT_SCENE(select_cancelled_when_chosen, .setup = make_with_token, .threads = {receive_cancelled, send_1_to_a, cancel},
-             .finish = free_token, .preemptions = 1, .stale = 0, .random = 300);
+             .finish = free_token, .preemptions = 1, .stale = 0, .random = 50);
 
 static void close_a(void) { weft_chan_close(s.a); }
 
@@ -196,7 +196,7 @@ static void receive_or_closed(void)
 }
 
 SELECT_SCENE(select_while_one_closes, .setup = bounded, .threads = {receive_or_closed, close_a, send_2_to_b},
-             .finish = all_received, .preemptions = 1, .stale = 0, .random = 300);
+             .finish = all_received, .random = 500);
 
 /* ---- a notification is granted without asking the select: who does not use it passes it on -------------------------------- */
 
@@ -231,9 +231,9 @@ static void one_was_notified(void)
 
 SELECT_SCENE(select_passes_a_notification_on, .setup = bounded,
              .threads = {select_notified_or_a, wait_for_notification, send_1_to_a, notify}, .finish = one_was_notified,
-             .may_block = true, .random = 800);
+             .may_block = true, .random = 600);
 SELECT_SCENE(select_leaves_a_notification, .setup = bounded, .threads = {select_notified_or_a, notify, send_1_to_a},
-             .finish = one_was_notified, .preemptions = 1, .stale = 0, .random = 300);
+             .finish = one_was_notified, .random = 500);
 
 /* ---- stackless ------------------------------------------------------------------------------------------------------------ */
 
@@ -264,4 +264,4 @@ static void poll_and_drop(void)
 }
 
 SELECT_SCENE(dropped_select_gives_back, .setup = rendezvous,
-             .threads = {poll_and_drop, send_1_and_close, receive_or_closed}, .finish = all_received, .random = 800);
+             .threads = {poll_and_drop, send_1_and_close, receive_or_closed}, .finish = all_received, .random = 400);

@@ -112,7 +112,7 @@ static void all_were_served(void)
 }
 
 SEMAPHORE_SCENE(semaphore_large_and_small, .setup = with_none, .threads = {acquire_two, acquire_one, release_twice},
-                .finish = all_were_served, .random = 1500);
+                .finish = all_were_served, .random = 800);
 
 /* The head wants more than there is, and is cancelled: those behind it are served (d12). */
 static int acquire_two_or_not(void)
@@ -143,9 +143,9 @@ static void free_token(void)
 }
 
 SEMAPHORE_SCENE(semaphore_head_gives_up, .setup = with_one_and_token, .threads = {two_cancelled, enter_and_leave, cancel_it},
-                .finish = free_token, .preemptions = 1, .stale = 0, .random = 1000);
+                .finish = free_token, .preemptions = 1, .stale = 0, .random = 300);
 SEMAPHORE_SCENE(semaphore_cancelled_when_chosen, .setup = with_none_and_token,
-                .threads = {one_cancelled, enter_and_leave, release_one, cancel_it}, .finish = free_token, .random = 1500);
+                .threads = {one_cancelled, enter_and_leave, release_one, cancel_it}, .finish = free_token, .random = 800);
 
 /* A stackless one is dropped, perhaps when it was served: its permit is the next one's. */
 static void poll_and_drop(void)
@@ -192,9 +192,9 @@ static void met(int meetings)
 static void met_twice(void) { met(2); }
 
 SEMAPHORE_SCENE(barrier_again, .setup = of_two, .threads = {meet_twice, meet_twice}, .finish = met_twice,
-                .preemptions = 2, .stale = 0, .random = 300);
+                .preemptions = 1, .stale = 0, .random = 200);
 SEMAPHORE_SCENE(barrier_of_any_two, .setup = of_two, .threads = {meet_once, meet_once, meet_once, meet_once},
-                .finish = met_twice, .random = 1000);
+                .finish = met_twice, .random = 500);
 
 /* Whoever is cancelled has not arrived: of three who come one is cancelled, or met. */
 static int meet_or_not(void)
@@ -223,7 +223,7 @@ static void met_once(void)
 
 SEMAPHORE_SCENE(barrier_cancelled, .setup = of_two_with_token,
                 .threads = {meet_cancelled, meet_or_wait, meet_or_wait, cancel_it}, .finish = met_once,
-                .may_block = true, .random = 1500);
+                .may_block = true, .random = 800);
 
 /* Three meet, or one was cancelled and the others wait still: also between two batches of those who are woken. */
 static void of_three_with_token(void)
@@ -242,7 +242,7 @@ static void met_or_waiting(void)
 
 SEMAPHORE_SCENE(barrier_of_three_cancelled, .setup = of_three_with_token,
                 .threads = {meet_cancelled, meet_or_wait, meet_or_wait, cancel_it}, .finish = met_or_waiting,
-                .may_block = true, .random = 1500);
+                .may_block = true, .random = 800);
 
 /* ---- once ------------------------------------------------------------------------------------------------------------------- */
 

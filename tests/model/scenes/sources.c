@@ -217,7 +217,7 @@ static void read_one(void)
 }
 
 SOURCE_SCENE(source_ready_while_it_is_not, .setup = begin_watched, .threads = {read_one, byte_comes},
-             .finish = close_and_finish, .preemptions = 2, .stale = 1, .random = 200);
+             .finish = close_and_finish, .preemptions = 2, .stale = 0, .random = 200);
 
 static void read_or_closed(void)
 {
@@ -255,7 +255,7 @@ static void visit(void)
 }
 
 SOURCE_SCENE(source_visited_when_closed, .setup = begin, .threads = {visit, close_it, visit},
-             .finish = everything_closed, .preemptions = 2, .stale = 0, .random = 300);
+             .finish = everything_closed, .preemptions = 2, .stale = 0, .random = 100);
 
 /* Its place is used again; an event of the life before says nothing to the next. */
 static void close_and_open_again(void)

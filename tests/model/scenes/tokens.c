@@ -82,9 +82,9 @@ static void rest_cancelled(void)
 }
 
 TOKEN_SCENE(token_wakes_who_waits, .setup = begin, .threads = {cancel_root, wait_for_grandchild, wait_for_grandchild},
-            .finish = all_cancelled, .preemptions = 1, .stale = 0, .random = 500);
+            .finish = all_cancelled, .preemptions = 1, .stale = 0, .random = 200);
 TOKEN_SCENE(token_freed_by_who_waited, .setup = begin, .threads = {cancel_root, wait_and_free},
-            .finish = rest_cancelled, .preemptions = 2, .stale = 1, .random = 200);
+            .finish = rest_cancelled, .preemptions = 2, .stale = 0, .random = 200);
 
 /* ---- cancelling twice --------------------------------------------------------------------------------------------------- */
 
@@ -104,7 +104,7 @@ static void cancel_child_and_look(void)
 TOKEN_SCENE(token_cancelled_twice, .setup = begin, .threads = {cancel_and_look, cancel_and_look},
             .finish = all_cancelled, .preemptions = 2, .stale = 0, .random = 300);
 TOKEN_SCENE(token_cancelled_above_and_below, .setup = begin, .threads = {cancel_and_look, cancel_child_and_look},
-            .finish = all_cancelled, .preemptions = 3, .stale = 1, .random = 200);
+            .finish = all_cancelled, .preemptions = 2, .stale = 1, .random = 100);
 
 /* ---- birth and death beside it ------------------------------------------------------------------------------------------- */
 
@@ -127,9 +127,9 @@ static void bear_and_free(void)
 }
 
 TOKEN_SCENE(token_born_meanwhile, .setup = begin, .threads = {cancel_and_look, bear_a_child}, .finish = other_cancelled,
-            .preemptions = 3, .stale = 1, .random = 200);
+            .preemptions = 2, .stale = 1, .random = 100);
 TOKEN_SCENE(token_freed_meanwhile, .setup = begin, .threads = {cancel_root, bear_and_free}, .finish = rest_cancelled,
-            .preemptions = 2, .stale = 1, .random = 200);
+            .preemptions = 2, .stale = 0, .random = 200);
 
 /* ---- scopes ----------------------------------------------------------------------------------------------------------------- */
 
