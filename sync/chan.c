@@ -44,6 +44,8 @@ struct weft_chan {
     size_t block_items; /* unbounded */
     returned *returned; /* in the order of their turns; before all others, and beyond the capacity */
     uint64_t turns;     /* items handed to those who waited */
+    uint32_t closers; /* who tells those who wait and will come back: more than it can tell at a time have to be told */
+    bool freed;       /* … and the last of them frees it */
     wf_list receivers, senders;
 };
 
@@ -520,71 +522,7 @@ int weft_chan_try_send(weft_chan *ch, const void *item)
 
 int weft_chan_try_recv(weft_chan *ch, void *item) { return ch && item ? try_now(ch, false, item) : WEFT_EINVAL; }
 
-#if WF_STRESS
-enum { CLOSE_BATCH = 1 }; /* so that others come in between */
-#else
-enum { CLOSE_BATCH = 16 };
-#endif
-
-static unsigned close_some(wf_list *waiters, weft_waker *wakers, unsigned most)
-{
-    wf_chan_node *node;
-    unsigned n = 0;
-    while (n < most && (node = choose(waiters, NULL)))
-        finish(node, WEFT_ECLOSED, &wakers[n++]);
-    return n;
-}
-
-/* A select that polls just now stays, and finds the channel closed when it polls again. */
-void weft_chan_close(weft_chan *ch)
-{
-    weft_waker wakers[CLOSE_BATCH];
-    if (!ch)
-        return;
-    for (bool more = true; more;) {
-        wf_spin_lock(&ch->lock);
-        ch->closed = true;
-        unsigned n = close_some(&ch->senders, wakers, CLOSE_BATCH);
-        if (ch->len == 0)
-            n += close_some(&ch->receivers, wakers + n, CLOSE_BATCH - n);
-        /* The last to be woken may free it: it is touched again only while somebody waits in it. */
-        more = n == CLOSE_BATCH && !(wf_list_empty(&ch->senders) && wf_list_empty(&ch->receivers));
-        wf_spin_unlock(&ch->lock);
-        for (unsigned i = 0; i < n; i++)
-            weft_waker_wake(&wakers[i]);
-    }
-}
-
-/* One section: once the receiver is woken it may free the channel. Whoever else waits to receive it is told there, too. */
-int wf_chan_send_last(weft_chan *ch, const void *item)
-{
-    weft_waker wakers[CLOSE_BATCH] = {{NULL, NULL}};
-    unsigned n = 1;
-    wf_spin_lock(&ch->lock);
-    int result = send_locked(ch, item, NULL, &wakers[0]);
-    if (result == 0) {
-        ch->closed = true;
-        if (ch->len == 0)
-            n += close_some(&ch->receivers, wakers + 1, CLOSE_BATCH - 1);
-    }
-    bool more = result == 0 && ch->len == 0 && !wf_list_empty(&ch->receivers);
-    wf_spin_unlock(&ch->lock);
-    for (unsigned i = 0; i < n; i++)
-        weft_waker_wake(&wakers[i]);
-    if (more)
-        weft_chan_close(ch);
-    return result;
-}
-
-size_t weft_chan_len(weft_chan *ch)
-{
-    if (!ch)
-        return 0;
-    wf_spin_lock(&ch->lock);
-    size_t len = ch->len;
-    wf_spin_unlock(&ch->lock);
-    return len;
-}
+/* ---- the end ------------------------------------------------------------------------------------------------- */
 
 static void free_storage(weft_chan *ch)
 {
@@ -612,17 +550,98 @@ static void drop_rest(weft_chan *ch)
         wf_call_back(ch->options.drop, first_place(ch));
 }
 
+static void destroy(weft_chan *ch)
+{
+    drop_rest(ch);
+    free_storage(ch);
+}
+
+#if WF_STRESS
+enum { CLOSE_BATCH = 1 }; /* so that others come in between */
+#else
+enum { CLOSE_BATCH = 16 };
+#endif
+
+static unsigned close_some(wf_list *waiters, weft_waker *wakers, unsigned most)
+{
+    wf_chan_node *node;
+    unsigned n = 0;
+    while (n < most && (node = choose(waiters, NULL)))
+        finish(node, WEFT_ECLOSED, &wakers[n++]);
+    return n;
+}
+
+/* Some of them. A select that polls just now stays, and finds the channel closed when it polls again. @again: it was called before. Returns whether it is
+ * to be called again; if not, the channel is not touched any more, for the last to be woken may free it. */
+static bool close_batch(weft_chan *ch, bool again)
+{
+    weft_waker wakers[CLOSE_BATCH];
+    wf_spin_lock(&ch->lock);
+    ch->closed = true;
+    unsigned n = close_some(&ch->senders, wakers, CLOSE_BATCH);
+    if (ch->len == 0)
+        n += close_some(&ch->receivers, wakers + n, CLOSE_BATCH - n);
+    bool more = n == CLOSE_BATCH && !(wf_list_empty(&ch->senders) && wf_list_empty(&ch->receivers));
+    ch->closers = ch->closers + more - again;
+    bool last = ch->freed && ch->closers == 0;
+    wf_spin_unlock(&ch->lock);
+    for (unsigned i = 0; i < n; i++)
+        weft_waker_wake(&wakers[i]);
+    if (last)
+        destroy(ch);
+    return more;
+}
+
+void weft_chan_close(weft_chan *ch)
+{
+    for (bool more = ch && close_batch(ch, false); more;)
+        more = close_batch(ch, true);
+}
+
+/* One section: once the receiver is woken it may free the channel. Whoever else waits to receive it is told there, too. */
+int wf_chan_send_last(weft_chan *ch, const void *item)
+{
+    weft_waker wakers[CLOSE_BATCH] = {{NULL, NULL}};
+    unsigned n = 1;
+    wf_spin_lock(&ch->lock);
+    int result = send_locked(ch, item, NULL, &wakers[0]);
+    if (result == 0) {
+        ch->closed = true;
+        if (ch->len == 0)
+            n += close_some(&ch->receivers, wakers + 1, CLOSE_BATCH - 1);
+    }
+    bool more = result == 0 && ch->len == 0 && !wf_list_empty(&ch->receivers);
+    ch->closers += more;
+    wf_spin_unlock(&ch->lock);
+    for (unsigned i = 0; i < n; i++)
+        weft_waker_wake(&wakers[i]);
+    while (more)
+        more = close_batch(ch, true);
+    return result;
+}
+
+size_t weft_chan_len(weft_chan *ch)
+{
+    if (!ch)
+        return 0;
+    wf_spin_lock(&ch->lock);
+    size_t len = ch->len;
+    wf_spin_unlock(&ch->lock);
+    return len;
+}
+
 int weft_chan_free(weft_chan *ch)
 {
     if (!ch)
         return 0;
     wf_spin_lock(&ch->lock);
-    bool busy = !wf_list_empty(&ch->senders) || !wf_list_empty(&ch->receivers);
+    bool busy = !wf_list_empty(&ch->senders) || !wf_list_empty(&ch->receivers), later = ch->closers > 0;
+    ch->freed = !busy && later;
     wf_spin_unlock(&ch->lock);
     if (busy)
         return WEFT_EBUSY;
-    drop_rest(ch);
-    free_storage(ch);
+    if (!later)
+        destroy(ch);
     return 0;
 }
 

@@ -15,6 +15,7 @@ static struct {
     int sent[ITEMS];
     int dropped[ITEMS];
     uint64_t last[MODEL_THREADS]; /* received by each */
+    wf_a32 users;                 /* the last of them frees it */
     weft_op op;
 } s;
 
@@ -227,6 +228,42 @@ static void free_token(void)
     model_check(weft_token_free(s.token) == 0);
     drain_rest();
 }
+
+/* The closer comes back for those that are left, and meanwhile they leave by themselves: it is they who free it, or he. */
+static void leave(void)
+{
+    if (wf_sub_acqrel(&s.users, 1) == 1)
+        model_check(weft_chan_free(s.ch) == 0);
+    ordinary_end();
+}
+
+static void receive_closed_and_leave(void)
+{
+    model_check(receive() == WEFT_ECLOSED);
+    leave();
+}
+
+static void receive_cancelled_and_leave(void)
+{
+    under_token(s.token, receive);
+    leave();
+}
+
+static void two_users(void)
+{
+    rendezvous_with_token();
+    wf_store_rlx(&s.users, 2);
+}
+
+static void all_left(void)
+{
+    model_check(weft_token_free(s.token) == 0);
+    each_once();
+}
+
+CHANNEL_SCENE(freed_while_the_closer_comes_back, .setup = two_users,
+              .threads = {close_it, receive_closed_and_leave, receive_cancelled_and_leave, cancel}, .finish = all_left,
+              .preemptions = 1, .stale = 0, .random = 2000);
 
 /* The item is the one's or the other's who waits, or lies there still (d12). */
 CHANNEL_SCENE(receiver_cancelled_when_chosen, .setup = bounded_with_token, .threads = {send_2, receive_1_cancelled, cancel},
