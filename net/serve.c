@@ -128,17 +128,22 @@ static void *accept_shard(void *arg)
 }
 
 /* The user's own listener is the first worker's. */
+static int open_shards(wf_acceptor *shards, unsigned n)
+{
+    int err = 0;
+    for (unsigned i = 1; i < n && err == 0; i++)
+        err = open_beside(&shards[i].listener, shards[0].listener);
+    return err;
+}
+
 static int start_shards(wf_acceptor *shards, unsigned n, weft_group *group)
 {
-    for (unsigned i = 0; i < n; i++) {
-        int err = i == 0 ? 0 : open_beside(&shards[i].listener, shards[0].listener);
+    int err = 0;
+    for (unsigned i = 0; i < n && err == 0; i++) {
         weft_spawn_options o = {.name = "weft_serve", .pinned = WEFT_PIN_TO(i), .group = group};
-        if (err == 0)
-            err = weft_spawn_with(NULL, &o, accept_shard, &shards[i]);
-        if (err < 0)
-            return err;
+        err = weft_spawn_with(NULL, &o, accept_shard, &shards[i]);
     }
-    return 0;
+    return err;
 }
 
 /* What the first shard that ended ended with, or an interruption. */
@@ -160,7 +165,9 @@ static int accept_on_shards(wf_server *sv, weft_listener *l, unsigned n)
     }
     for (unsigned i = 0; i < n; i++)
         shards[i] = (wf_acceptor){.server = sv, .listener = i == 0 ? l : NULL};
-    err = start_shards(shards, n, group);
+    err = open_shards(shards, n); /* all of them before the first accepts: nobody is served by a server that does not begin */
+    if (err == 0)
+        err = start_shards(shards, n, group);
     if (err == 0)
         err = await_shards(group);
     weft_group_close(group);
