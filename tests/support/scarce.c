@@ -379,10 +379,10 @@ static possessions count(void)
 
 static bool is_same(const possessions *a, const possessions *b)
 {
-    return a->blocks == b->blocks && a->fds == b->fds && a->threads == b->threads && a->maps == b->maps;
+    return a->blocks == b->blocks && a->fds == b->fds && b->threads <= a->threads && a->maps == b->maps;
 }
 
-/* A thread that nobody joins may take a moment to be gone. */
+/* A thread may take a moment to be gone, also one that was joined: so there may have been one more before. */
 static void expect_back(const possessions *before)
 {
     possessions now = count();
@@ -392,7 +392,7 @@ static void expect_back(const possessions *before)
     }
     cr_assert_eq(now.blocks, before->blocks, "%s: a block from %p", scarce_at(), whose());
     cr_assert_eq(now.fds, before->fds, "descriptors, %s", scarce_at());
-    cr_assert_eq(now.threads, before->threads, "threads, %s", scarce_at());
+    cr_assert_leq(now.threads, before->threads, "threads, %s", scarce_at());
     cr_assert_eq(now.maps, before->maps, "bytes of maps, %s", scarce_at());
 }
 
