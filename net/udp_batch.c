@@ -13,15 +13,7 @@
 #include <netinet/udp.h>
 #include <string.h>
 
-enum {
-    AT_ONCE = 64,
-    MOST_AT_A_TIME = 16 * AT_ONCE,
-    CONTROLS = 24,
-    MOST_SEGMENTS = 64,
-    MOST_BYTES = 65507,
-    JOINED_SIZE = 1232,
-    ECN = 3
-};
+enum { AT_ONCE = 64, CONTROLS = 24, MOST_SEGMENTS = 64, MOST_BYTES = 65507, JOINED_SIZE = 1232, ECN = 3 };
 
 /* ---- messages -------------------------------------------------------------------------------------------------- */
 
@@ -404,30 +396,12 @@ static bool is_marked_well(const weft_datagram *list, int n)
     return true;
 }
 
-static int send_list(weft_udp *u, const weft_datagram *list, int n)
-{
-    send_batch b = {.list = list, .n = n, .by_hand = !can_cut(u)};
-    b.send.op = (wf_source_op){.source = &u->source, .direction = WF_WRITE, .attempt = attempt_send};
-    int err = wf_udp_send_begin(&b.send);
-    return err < 0 ? err : (int)wf_await(&send_ops, &b, WEFT_FOREVER);
-}
-
-/* Goes on behind those who are runnable. It does not look for an interruption, which would be told to nobody: the next piece does. */
-static void let_others_run(void)
-{
-    wf_exec *exec = wf_exec_current();
-    exec->ops->yield(exec);
-}
-
 int weft_udp_send_batch(weft_udp *u, const weft_datagram *list, int n)
 {
     if (!u || !makes_sense(list, n) || !is_marked_well(list, n))
         return WEFT_EINVAL;
-    for (int sent = 0;;) {
-        int piece = WF_MIN(n - sent, MOST_AT_A_TIME), result = send_list(u, list + sent, piece);
-        sent += WF_MAX(result, 0);
-        if (sent == 0 || result < piece || sent == n)
-            return sent > 0 ? sent : result;
-        let_others_run();
-    }
+    send_batch b = {.list = list, .n = n, .by_hand = !can_cut(u)};
+    b.send.op = (wf_source_op){.source = &u->source, .direction = WF_WRITE, .attempt = attempt_send};
+    int err = wf_udp_send_begin(&b.send);
+    return err < 0 ? err : (int)wf_await(&send_ops, &b, WEFT_FOREVER);
 }

@@ -639,45 +639,6 @@ typedef struct batch_user {
     int n, result;
 } batch_user;
 
-/* ---- a long list ----------------------------------------------------------------------------------------------------- */
-
-enum { LONG = 20000 };
-
-static void *count_turns(void *arg)
-{
-    atomic_int *turns = arg;
-    while (weft_yield() == 0)
-        atomic_fetch_add(turns, 1);
-    return NULL;
-}
-
-/* What broke: its worker did nothing else until the last was sent. */
-static void *send_long_list(void *arg)
-{
-    weft_udp *u, *sink;
-    weft_addr to;
-    atomic_int turns = 0;
-    weft_task *other;
-    (void)arg;
-    weft_datagram *list = calloc(LONG, sizeof *list);
-    cr_assert_not_null(list);
-    cr_assert_eq(weft_udp_bind(&sink, "127.0.0.1:0", NULL), 0);
-    cr_assert_eq(weft_udp_local(sink, &to), 0);
-    cr_assert_eq(weft_udp_bind(&u, "127.0.0.1:0", NULL), 0);
-    for (int i = 0; i < LONG; i++)
-        list[i] = (weft_datagram){.data = "x", .size = 1, .address = to};
-    cr_assert_eq(weft_spawn(&other, count_turns, &turns), 0);
-    cr_assert_eq(weft_udp_send_batch(u, list, LONG), LONG);
-    cr_assert_gt(atomic_load(&turns), 5);
-    cr_assert_eq(weft_task_close(other), 0);
-    weft_udp_close(u);
-    weft_udp_close(sink);
-    free(list);
-    return NULL;
-}
-
-Test(udp, a_long_list_lets_others_run) { run(1, send_long_list, NULL); }
-
 static void *wait_send_batch(void *arg)
 {
     batch_user *b = arg;
