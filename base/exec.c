@@ -165,8 +165,11 @@ wf_exec *wf_exec_insist(void)
 {
     const struct timespec pause = {.tv_nsec = WEFT_MS};
     wf_exec *exec;
+    int cancel_state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* as every wait here: see parker_suspend() */
     while (!(exec = wf_exec_current()) && parker_key_made)
         nanosleep(&pause, NULL);
+    pthread_setcancelstate(cancel_state, NULL);
     return exec;
 }
 

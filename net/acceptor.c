@@ -88,7 +88,7 @@ int wf_accept_now(weft_listener *l, weft_addr *peer)
     int fd = wf_source_claim(&l->source, WF_READ, &word);
     if (fd < 0)
         return fd;
-    fd = wf_accept(wf_load_rlx(&l->source.fd), peer);
+    fd = wf_sources_have_room(l->source.sources) ? wf_accept(wf_load_rlx(&l->source.fd), peer) : WEFT_ENOMEM;
     if (fd < 0 && wf_source_closing(&l->source))
         fd = WEFT_ECLOSED; /* what a socket says that was shut meanwhile */
     wf_source_release(&l->source, WF_READ, false, word);

@@ -152,7 +152,7 @@ int wf_socket_must_be_internet(int fd)
     weft_addr addr;
     int err = fd >= 0 ? wf_socket_name(fd, getsockname, &addr) : WEFT_ENOTSUP;
     if (err < 0)
-        return err == WEFT_ENOTSOCK ? WEFT_ENOTSUP : err;
+        return err == WEFT_ENOTSOCK || err == WEFT_EINVAL ? WEFT_ENOTSUP : err; /* EINVAL: of a family without addresses here */
     sa_family_t family = weft_addr_sockaddr(&addr, NULL)->sa_family;
     return family == AF_INET || family == AF_INET6 ? 0 : WEFT_ENOTSUP;
 }

@@ -45,7 +45,7 @@ struct weft_chan {
     returned *returned; /* in the order of their turns; before all others, and beyond the capacity */
     uint64_t turns;     /* items handed to those who waited */
     uint32_t closers; /* who tells those who wait and will come back: more than it can tell at a time have to be told */
-    bool freed;       /* … and the last of them frees it */
+    bool freed;       /* its contents are gone, and the last of them frees it */
     wf_list receivers, senders;
 };
 
@@ -524,21 +524,6 @@ int weft_chan_try_recv(weft_chan *ch, void *item) { return ch && item ? try_now(
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
 
-static void free_storage(weft_chan *ch)
-{
-    for (block *b = ch->first, *next; b; b = next) {
-        next = b->next;
-        free(b);
-    }
-    for (returned *r = ch->returned, *next; r; r = next) {
-        next = r->next;
-        free(r);
-    }
-    free(ch->spare);
-    free(ch->ring);
-    free(ch);
-}
-
 /* Where they lie: out of memory they are dropped too. */
 static void drop_rest(weft_chan *ch)
 {
@@ -550,10 +535,18 @@ static void drop_rest(weft_chan *ch)
         wf_call_back(ch->options.drop, first_place(ch));
 }
 
-static void destroy(weft_chan *ch)
+static void free_places(weft_chan *ch)
 {
-    drop_rest(ch);
-    free_storage(ch);
+    for (block *b = ch->first, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    for (returned *r = ch->returned, *next; r; r = next) {
+        next = r->next;
+        free(r);
+    }
+    free(ch->spare);
+    free(ch->ring);
 }
 
 #if WF_STRESS
@@ -588,7 +581,7 @@ static bool close_batch(weft_chan *ch, bool again)
     for (unsigned i = 0; i < n; i++)
         weft_waker_wake(&wakers[i]);
     if (last)
-        destroy(ch);
+        free(ch);
     return more;
 }
 
@@ -630,18 +623,22 @@ size_t weft_chan_len(weft_chan *ch)
     return len;
 }
 
+/* What lies in it goes now, whoever frees the rest. */
 int weft_chan_free(weft_chan *ch)
 {
     if (!ch)
         return 0;
     wf_spin_lock(&ch->lock);
     bool busy = !wf_list_empty(&ch->senders) || !wf_list_empty(&ch->receivers), later = ch->closers > 0;
-    ch->freed = !busy && later;
+    weft_chan contents = *ch;
+    ch->freed = !busy;
     wf_spin_unlock(&ch->lock);
     if (busy)
         return WEFT_EBUSY;
+    drop_rest(&contents);
+    free_places(&contents);
     if (!later)
-        destroy(ch);
+        free(ch);
     return 0;
 }
 

@@ -112,7 +112,7 @@ WEFT_API int weft_broadcast_create(weft_broadcast **b, size_t item_size, size_t 
 WEFT_API int weft_broadcast_send(weft_broadcast *b, const void *item);
 /** Receivers take what is left, then get WEFT_ECLOSED. NULL: nothing. */
 WEFT_API void weft_broadcast_close(weft_broadcast *b);
-/** Returns 0, or WEFT_EBUSY while there are subscriptions. NULL: nothing. */
+/** Not while a send or a close is running. Returns 0, or WEFT_EBUSY while there are subscriptions. NULL: nothing. */
 WEFT_API int weft_broadcast_free(weft_broadcast *b);
 
 /** Receive what is sent from now on. Returns 0, WEFT_EINVAL or WEFT_ENOMEM. */
@@ -138,7 +138,7 @@ WEFT_API int weft_watch_get(weft_watch *w, void *item, uint64_t *version);
  *  seen; an interruption. Any number of tasks. Cancel-safe. */
 WEFT_API int weft_watch_next(weft_watch *w, void *item, uint64_t *version);
 WEFT_API void weft_watch_close(weft_watch *w);
-/** Returns 0, or WEFT_EBUSY: somebody waits in it. NULL: nothing. */
+/** Not while a set or a close is running. Returns 0, or WEFT_EBUSY: somebody waits in it. NULL: nothing. */
 WEFT_API int weft_watch_free(weft_watch *w);
 
 WEFT_END_DECLS

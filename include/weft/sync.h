@@ -1,5 +1,5 @@
 /* weft/sync.h - locks and meeting points for tasks and ordinary threads alike. Fair: who waits is served in order. None allocates; each has a
- * static initializer, and needs no destruction: its memory may go when nobody waits in it and no call is running on it that wakes all who wait. */
+ * static initializer, and needs no destruction: its memory may go when nobody waits in it and no call is running on it that wakes more than one. */
 #ifndef WEFT_SYNC_H
 #define WEFT_SYNC_H
 
