@@ -108,7 +108,7 @@ static int start_servers(soak *s, char **programs)
 
 static void show_errors(const soak *s)
 {
-    char command_line[ADDRESS_TEXT * 2];
+    char command_line[ADDRESS_TEXT * 3];
     for (int i = 0; i < s->count; i++) {
         snprintf(command_line, sizeof command_line, "test ! -s %s || head -n 200 %s", s->parties[i].errors,
                  s->parties[i].errors);
