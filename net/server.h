@@ -64,7 +64,7 @@ int wf_shortage_ride_out(wf_acceptor *a, int err);
 /* Take the permits if they are to be had at once. */
 bool wf_server_try_permits(wf_server *sv);
 
-/* accept() without waiting: a descriptor and its peer, or a negative code. */
+/* accept() without waiting: a descriptor and its peer, or a negative code. Without a place for it (WEFT_ENOMEM) the peer stays in the queue. */
 int wf_accept_now(weft_listener *l, weft_addr *peer);
 
 /* **awaits**: accepts until something ends it. Returns what did. */

@@ -265,6 +265,45 @@ CHANNEL_SCENE(freed_while_the_closer_comes_back, .setup = two_users,
               .threads = {close_it, receive_closed_and_leave, receive_cancelled_and_leave, cancel}, .finish = all_left,
               .preemptions = 1, .stale = 0, .random = 2000);
 
+/* What lies in it is dropped before the free returns, whoever comes back. */
+static void leave_full(void)
+{
+    if (wf_sub_acqrel(&s.users, 1) == 1) {
+        model_check(weft_chan_free(s.ch) == 0);
+        model_check(s.dropped[1] == 1);
+    }
+    ordinary_end();
+}
+
+static int send_item_3(void) { return send(3); }
+
+static void send_closed_and_leave(void)
+{
+    model_check(send(2) == WEFT_ECLOSED);
+    leave_full();
+}
+
+static void send_cancelled_and_leave(void)
+{
+    under_token(s.token, send_item_3);
+    leave_full();
+}
+
+static void two_users_of_a_full_one(void)
+{
+    weft_chan_options options = {.drop = drop_item};
+    ordinary_begin();
+    model_check(weft_chan_create_with(&s.ch, sizeof(uint64_t), 1, &options) == 0);
+    s.token = under_token_make();
+    model_check(weft_chan_try_send(s.ch, &(uint64_t){1}) == 0);
+    s.sent[1] = 1;
+    wf_store_rlx(&s.users, 2);
+}
+
+CHANNEL_SCENE(dropped_while_the_closer_comes_back, .setup = two_users_of_a_full_one,
+              .threads = {close_it, send_closed_and_leave, send_cancelled_and_leave, cancel}, .finish = all_left,
+              .preemptions = 1, .stale = 0, .random = 500);
+
 /* The item is the one's or the other's who waits, or lies there still (d12). */
 CHANNEL_SCENE(receiver_cancelled_when_chosen, .setup = bounded_with_token, .threads = {send_2, receive_1_cancelled, cancel},
               .finish = free_token, .preemptions = 1, .stale = 0, .random = 200);
