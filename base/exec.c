@@ -1,8 +1,7 @@
 /* exec.c - which execution runs on this thread, and the one loop around every operation that waits.
  *
  * Owns the execution of ordinary threads: a parker (mutex, condition variable, one flag), reference-counted because wakers may
- * outlive the thread. Strands bring their own (runtime/strand.c). This file takes no part in link-time optimization: its
- * accessors must stay calls. */
+ * outlive the thread. Strands bring their own (runtime/strand.c). */
 #include <base/alloc.h>
 #include <base/clock.h>
 #include <base/exec.h>
@@ -13,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-static WF_THREAD_LOCAL wf_exec *current;
 
 /* ---- ordinary threads --------------------------------------------------------------------------------------- */
 
@@ -109,7 +106,7 @@ static void parker_thread_ends(void *arg)
     parker *p = arg;
     wf_scopes_detach(&p->body);
     wf_dependents_forget(&p->body);
-    current = NULL;
+    wf_here_set(NULL);
     parker_unref(p);
 }
 
@@ -142,23 +139,12 @@ static wf_exec *parker_create(void)
 
 /* ---- the accessors ------------------------------------------------------------------------------------------ */
 
-WF_NOINLINE wf_exec *wf_exec_peek(void)
-{
-    __asm__ volatile("" ::: "memory");
-    return current;
-}
-
 /* Strands have theirs already: making one is out of line, and its registers need not be saved for them. */
-WF_NOINLINE static wf_exec *make_current(void)
+WF_NOINLINE wf_exec *wf_exec_make(void)
 {
-    current = parker_create();
-    return current;
-}
-
-WF_NOINLINE wf_exec *wf_exec_current(void)
-{
-    __asm__ volatile("" ::: "memory");
-    return wf_likely(current != NULL) ? current : make_current();
+    wf_exec *exec = parker_create();
+    wf_here_set(exec);
+    return exec;
 }
 
 wf_exec *wf_exec_insist(void)
@@ -173,14 +159,6 @@ wf_exec *wf_exec_insist(void)
     return exec;
 }
 
-WF_NOINLINE wf_exec *wf_exec_set(wf_exec *exec)
-{
-    __asm__ volatile("" ::: "memory");
-    wf_exec *before = current;
-    current = exec;
-    return before;
-}
-
 /* ---- the time ----------------------------------------------------------------------------------------------- */
 
 int64_t weft_now(void)
@@ -191,11 +169,9 @@ int64_t weft_now(void)
 
 /* ---- awaiting ----------------------------------------------------------------------------------------------- */
 
-/* Twice a request: it does not wait itself, so it may look at the thread-local without the call. */
-WF_NOINLINE int wf_await_entry(wf_exec **out)
+int wf_await_entry(wf_exec **out)
 {
-    __asm__ volatile("" ::: "memory");
-    wf_exec *exec = wf_likely(current != NULL) ? current : make_current();
+    wf_exec *exec = wf_exec_current();
     *out = exec;
     if (wf_unlikely(!exec))
         return WEFT_ENOMEM;

@@ -3,12 +3,12 @@
  * A strand has one, an ordinary thread has one, and code that must not wait (a stackless poll, a loop callback, a drop) has one
  * that refuses. Everything that awaits is a poll function and wf_await() around it, so each operation is written once.
  *
- * Compilers keep the addresses of thread-locals across calls, and a strand that waits may go on on another thread. So the
- * accessors return values, are never inlined, and live in a file that takes no part in link-time optimization. */
+ * Where the thread keeps it, and why nobody may remember that, is in here.h. */
 #ifndef WF_EXEC_H
 #define WF_EXEC_H
 
 #include <base/atomic.h>
+#include <base/here.h>
 #include <base/lock.h>
 #include <base/rng.h>
 #include <weft/future.h>
@@ -80,14 +80,23 @@ enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
 
 static inline bool wf_exec_can_wait(const wf_exec *exec) { return exec->ops->suspend && exec->callbacks == 0; }
 
+/* Makes the ordinary thread's that has none yet. NULL: out of memory. */
+wf_exec *wf_exec_make(void);
+
 /* The calling thread's execution. An ordinary thread gets one when it first asks (NULL then means out of memory). */
-wf_exec *wf_exec_current(void);
+static inline wf_exec *wf_exec_current(void)
+{
+    wf_exec *exec = wf_here();
+    return wf_likely(exec != NULL) ? exec : wf_exec_make();
+}
+
 /* The same for what cannot fail: it waits until there is memory. NULL: no ordinary thread ever gets one here, for want of a key. */
 wf_exec *wf_exec_insist(void);
 /* The same, without making one: NULL on an ordinary thread that never waited. */
-wf_exec *wf_exec_peek(void);
-/* For workers, around each poll; returns what it was. */
-wf_exec *wf_exec_set(wf_exec *exec);
+static inline wf_exec *wf_exec_peek(void) { return wf_here(); }
+
+/* For workers, around each poll. */
+static inline void wf_exec_set(wf_exec *exec) { wf_here_set(exec); }
 
 /* An operation that may have to wait. */
 typedef struct wf_op_ops {

@@ -42,6 +42,7 @@ UNSEEN static int wait_until(pthread_cond_t *c, pthread_mutex_t *m, const struct
 #include <base/scope.c>
 #undef refuse
 
+#include <base/here.c>
 #include <base/exec.c>
 
 __attribute__((constructor)) static void ordinary_register(void) { model_thread_local(&current, sizeof current); }

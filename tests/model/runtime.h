@@ -8,6 +8,7 @@
 
 #include <base/alloc.c>
 #include <base/atomic_waker.c>
+#include <base/here.c>
 #include <base/exec.c>
 #include <base/failure.c>
 #include <base/scope.c>
