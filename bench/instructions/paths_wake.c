@@ -26,13 +26,20 @@ static void wake_often(struct sleeper *s, weft_task *task)
     bench_join(task);
 }
 
+static weft_poll take(struct sleeper *s)
+{
+    int here = s->here;
+    s->here = 0;
+    return here ? WEFT_READY : WEFT_PENDING;
+}
+
+/* The cell is empty when it is ready, for the wake has emptied it. */
 static weft_poll wait_once(struct sleeper *s, weft_context *cx)
 {
+    if (take(s) == WEFT_READY)
+        return WEFT_READY;
     BENCH_CHECK(weft_atomic_waker_register(&s->waker, weft_context_waker(cx)) == 0);
-    if (!s->here)
-        return WEFT_PENDING;
-    s->here = 0;
-    return WEFT_READY;
+    return take(s);
 }
 
 /* ---- a strand ------------------------------------------------------------------------------------------------------ */
