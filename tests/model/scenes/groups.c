@@ -51,7 +51,7 @@ static void worker(void)
     for (;;) {
         weft_task *task;
         if (wf_inject_pop(&s.queue, &task, 1) == 1)
-            wf_task_poll(&s.worker, task);
+            wf_task_poll(&s.worker, task, wf_state_poll_begin(&task->state));
         else
             model_park();
     }

@@ -79,7 +79,7 @@ static void run_next(void)
     weft_task *task;
     while (!(task = wf_swap_acqrel(&s.queue, NULL)))
         model_park();
-    wf_task_poll(&s.worker, task);
+    wf_task_poll(&s.worker, task, wf_state_poll_begin(&task->state));
 }
 
 /* The second gets the place of the first. */

@@ -76,7 +76,7 @@ static void worker(void)
         else if (cell_is_held())
             model_yield();
         if (task)
-            wf_task_poll(w, task);
+            wf_task_poll(w, task, wf_state_poll_begin(&task->state));
     }
 }
 
