@@ -60,6 +60,7 @@ typedef struct wf_exec_ops {
 
 typedef struct wf_exec {
     const wf_exec_ops *ops;
+    const wf_a64 *signs;      /* a strand's task word: without WF_SIGNS in it nothing interrupts. NULL: ask ops */
     weft_context cx;          /* with this execution's own waker */
     wf_body *body;            /* the innermost one that runs in it */
     weft_task *task;          /* the task, or NULL outside one */
@@ -77,6 +78,9 @@ typedef struct wf_exec {
 } wf_exec;
 
 enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
+
+/* In a task word: an abort was requested, or a scope may have fired. See runtime/state.h, which is above this. */
+#define WF_SIGNS UINT64_C(0x30)
 
 static inline bool wf_exec_can_wait(const wf_exec *exec) { return exec->ops->suspend && exec->callbacks == 0; }
 
@@ -115,8 +119,24 @@ ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline);
 /* The same without interruptions, for ends that always complete. Returns WEFT_EDEADLK where nothing can wait. */
 ssize_t wf_await_shielded(const wf_op_ops *ops, void *op);
 
+/* wf_await_entry() of whoever is no strand, or has been told something. */
+int wf_await_entry_any(wf_exec **exec);
+
 /* 0, or the code with which an await must return before it does anything. */
-int wf_await_entry(wf_exec **exec);
+static inline int wf_await_entry(wf_exec **out)
+{
+    wf_exec *exec = *out = wf_here();
+    if (wf_likely(exec && exec->signs && exec->callbacks == 0 && !(wf_load_rlx(exec->signs) & WF_SIGNS)))
+        return 0;
+    return wf_await_entry_any(out);
+}
+
+/* See wf_exec_ops. Asked twice in every wait: so a strand's word is looked at here. */
+static inline int wf_interruption(wf_exec *exec)
+{
+    bool none = exec->signs && !(wf_load_rlx(exec->signs) & WF_SIGNS);
+    return wf_likely(none) ? 0 : exec->ops->interruption(exec);
+}
 
 /* Call @fn(@value), a user's drop or release, with waiting forbidden. NULL @fn: nothing. */
 void wf_call_back(void (*fn)(void *), void *value);
@@ -158,13 +178,9 @@ static inline ssize_t wf_give_up(wf_exec *exec, const wf_op_ops *ops, void *op, 
     return why == WEFT_EPANIC ? WEFT_ECANCELED : wf_meet(exec, why);
 }
 
-/* wf_await() without the call, for the operations that must be fast. With a constant @ops its functions are inlined too. */
-WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+/* What follows wf_await_entry(). With a constant @ops its functions are inlined too. */
+WF_INLINE ssize_t wf_await_entered(wf_exec *exec, const wf_op_ops *ops, void *op, int64_t deadline)
 {
-    wf_exec *exec;
-    int why = wf_await_entry(&exec);
-    if (wf_unlikely(why < 0))
-        return why;
     for (bool waited = false;; waited = true) {
         ssize_t result = ops->poll(op, &exec->cx);
         if (result != WEFT_PENDING) {
@@ -172,7 +188,7 @@ WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadli
                 wf_spend(exec);
             return result;
         }
-        why = exec->ops->interruption(exec);
+        int why = wf_interruption(exec);
         if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline) {
             why = WEFT_ETIMEDOUT;
             exec->cause = NULL;
@@ -181,6 +197,14 @@ WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadli
             return wf_give_up(exec, ops, op, why);
         exec->ops->suspend(exec, deadline);
     }
+}
+
+/* wf_await() without the call, for the operations that must be fast. */
+WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+{
+    wf_exec *exec;
+    int why = wf_await_entry(&exec);
+    return wf_likely(why == 0) ? wf_await_entered(exec, ops, op, deadline) : why;
 }
 
 #endif

@@ -239,6 +239,7 @@ static void entry(void *arg)
 static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
 {
     s->exec.ops = &strand_ops;
+    s->exec.signs = &task->state;
     s->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
     s->exec.cx.exec = &s->exec;
     s->exec.body = &s->body;

@@ -88,6 +88,8 @@ static inline void wf_header_put(weft_task *task, wf_header_cache *cache)
     cache->count++;
 }
 
+_Static_assert((WF_S_ABORT | WF_S_SCOPE) == WF_SIGNS, "awaits look for these");
+
 /* The waker operations of tasks: @data is the task. */
 extern const weft_waker_ops wf_task_waker_ops;
 
