@@ -60,8 +60,9 @@ typedef struct wf_exec_ops {
 
 typedef struct wf_exec {
     const wf_exec_ops *ops;
-    weft_context cx;          /* with this execution's own waker */
-    wf_body *body;            /* the innermost one that runs in it */
+    weft_context cx; /* with this execution's own waker */
+    const wf_a64 *asks; /* while it has none of WF_EXEC_ASKS, nothing interrupts: of an execution that can wait; NULL: ask */
+    wf_body *body;      /* the innermost one that runs in it */
     weft_task *task;          /* the task, or NULL outside one */
     weft_runtime *rt;         /* where it spawns and opens sockets, or NULL */
     struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */
@@ -77,6 +78,21 @@ typedef struct wf_exec {
 } wf_exec;
 
 enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
+
+/* Bits of a task's word: see runtime/state.h. */
+#define WF_EXEC_ASKS UINT64_C(0x30)
+
+/* Known without a call that nothing interrupts it, and so that it can wait but for callbacks. */
+static inline bool wf_exec_is_undisturbed(const wf_exec *exec)
+{
+    return exec->asks && !(wf_load_rlx(exec->asks) & WF_EXEC_ASKS);
+}
+
+/* See wf_exec_ops. */
+static inline int wf_exec_interruption(wf_exec *exec)
+{
+    return wf_likely(wf_exec_is_undisturbed(exec)) ? 0 : exec->ops->interruption(exec);
+}
 
 static inline bool wf_exec_can_wait(const wf_exec *exec) { return exec->ops->suspend && exec->callbacks == 0; }
 
@@ -115,8 +131,17 @@ ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline);
 /* The same without interruptions, for ends that always complete. Returns WEFT_EDEADLK where nothing can wait. */
 ssize_t wf_await_shielded(const wf_op_ops *ops, void *op);
 
+/* The same as wf_await_entry(), for those that cannot tell at a glance. */
+int wf_await_entry_slow(wf_exec **exec);
+
 /* 0, or the code with which an await must return before it does anything. */
-int wf_await_entry(wf_exec **exec);
+static inline int wf_await_entry(wf_exec **out)
+{
+    wf_exec *exec = *out = wf_here();
+    if (wf_likely(exec && exec->callbacks == 0 && wf_exec_is_undisturbed(exec)))
+        return 0;
+    return wf_await_entry_slow(out);
+}
 
 /* Call @fn(@value), a user's drop or release, with waiting forbidden. NULL @fn: nothing. */
 void wf_call_back(void (*fn)(void *), void *value);
@@ -158,21 +183,12 @@ static inline ssize_t wf_give_up(wf_exec *exec, const wf_op_ops *ops, void *op, 
     return why == WEFT_EPANIC ? WEFT_ECANCELED : wf_meet(exec, why);
 }
 
-/* wf_await() without the call, for the operations that must be fast. With a constant @ops its functions are inlined too. */
-WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+/* The rest of an await whose operation is pending. Inlined into what waits, so that nothing has to return across the switch; with a
+ * constant @ops its functions are inlined too. */
+WF_INLINE ssize_t wf_await_pending(wf_exec *exec, const wf_op_ops *ops, void *op, int64_t deadline)
 {
-    wf_exec *exec;
-    int why = wf_await_entry(&exec);
-    if (wf_unlikely(why < 0))
-        return why;
-    for (bool waited = false;; waited = true) {
-        ssize_t result = ops->poll(op, &exec->cx);
-        if (result != WEFT_PENDING) {
-            if (!waited)
-                wf_spend(exec);
-            return result;
-        }
-        why = exec->ops->interruption(exec);
+    for (;;) {
+        int why = wf_exec_interruption(exec);
         if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline) {
             why = WEFT_ETIMEDOUT;
             exec->cause = NULL;
@@ -180,7 +196,24 @@ WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadli
         if (wf_unlikely(why < 0))
             return wf_give_up(exec, ops, op, why);
         exec->ops->suspend(exec, deadline);
+        ssize_t result = ops->poll(op, &exec->cx);
+        if (result != WEFT_PENDING)
+            return result;
     }
+}
+
+/* wf_await() without the call, for the operations that must be fast. */
+WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+{
+    wf_exec *exec;
+    int why = wf_await_entry(&exec);
+    if (wf_unlikely(why < 0))
+        return why;
+    ssize_t result = ops->poll(op, &exec->cx);
+    if (result == WEFT_PENDING)
+        return wf_await_pending(exec, ops, op, deadline);
+    wf_spend(exec);
+    return result;
 }
 
 #endif

@@ -142,6 +142,8 @@ WF_NOINLINE static int look_at_scopes(wf_exec *self)
     return code;
 }
 
+_Static_assert(WF_EXEC_ASKS == (WF_S_ABORT | WF_S_SCOPE), "what awaits look at before they ask");
+
 static int interruption(wf_exec *self)
 {
     uint64_t word = wf_load_rlx(&self->task->state);
@@ -260,6 +262,7 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->exec.ops = &strand_ops;
     s->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
     s->exec.cx.exec = &s->exec;
+    s->exec.asks = &task->state;
     s->exec.body = &s->body;
     s->exec.task = task;
     s->exec.rt = task->rt;
