@@ -118,7 +118,6 @@ WF_NOINLINE static int look_at_scopes(wf_exec *self)
     return code;
 }
 
-
 static int interruption(wf_exec *self)
 {
     uint64_t word = wf_load_rlx(&self->task->state);
