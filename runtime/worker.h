@@ -24,6 +24,7 @@ typedef struct wf_worker {
     bool alone;               /* the only worker: nobody steals */
     bool searching;           /* counted in the runtime's searchers */
     bool fresh_turn;          /* fresh and woken tasks alternate */
+    bool oldest_turn;         /* of the neglected, the oldest fresh one and those in the inject queue alternate */
     uint8_t pinned_turn;      /* choices since a pinned one */
     bool (*until)(void *arg); /* when to leave the loop, or NULL */
     void *until_arg;
