@@ -178,6 +178,8 @@ static void look_around(wf_worker *w)
     collect_pinned_mail(w);
     if (!w->alone)
         wf_idle_rescue(w, now);
+    if (wf_unlikely(now >= w->tidy_at) && !w->rt->clock)
+        wf_worker_tidy(w, now);
 }
 
 /* First the task that was lent, which nobody else can get at, then the one that lent it, which others take if this worker gets

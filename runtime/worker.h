@@ -50,6 +50,11 @@ typedef struct wf_worker {
     wf_segv_thread segv;
     pthread_t thread;
 
+    /* The owner's: what it has given back to the system, see tidy.c. */
+    bool tidy;             /* all that was not needed … */
+    uint64_t tidied_polls; /* … when it had made so many polls */
+    int64_t tidy_at;       /* when to do so again */
+
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
     wf_a64 quiet_at, rested_at; /* with the paused clock: see paused.c */
@@ -92,6 +97,11 @@ void wf_schedule_fresh(wf_worker *w, weft_task *task);
 /* The strand that runs waits for @task, the newest that it spawned: let the worker poll that one first, and then the strand again, with
  * no queue, waker or state change in between. False: not now. True: that poll is over, and the worker may be another. */
 bool wf_worker_lend(wf_exec *exec, weft_task *task);
+
+/* Give memory that is not needed any more back to the system: see tidy.c. By the worker, when w->tidy_at has come. */
+void wf_worker_tidy(wf_worker *w, int64_t now);
+/* When it must be awake for that; WEFT_FOREVER: not on that account. */
+int64_t wf_worker_tidy_next(const wf_worker *w);
 
 /* Queue a task that has just been polled and wants more. */
 void wf_schedule_again(wf_worker *w, weft_task *task);
