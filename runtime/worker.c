@@ -171,7 +171,7 @@ static void look_around(wf_worker *w)
     wf_store_rlx(&w->seen_at, now);
     if (w->tick_seen != w->polls.v) {
         w->tick_seen = w->polls.v;
-        wf_store_rlx(&w->rt->active_at, now);
+        wf_idle_note_activity(w->rt, now);
     }
     wf_reactor_turn(&w->reactor, now, room_for_events(w));
     wf_timers_expire(&w->timers, wf_worker_time(w, now));
