@@ -94,7 +94,8 @@ void wf_worker_leave(wf_worker *w);
 /* The loop has an end, and that has come. Looked at after the worker has said that it sleeps, so that no end is missed. */
 bool wf_worker_is_leaving(wf_worker *w);
 
-/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL. */
+/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL: then the caller is counted as an
+ * entrant. */
 void wf_schedule_fresh(wf_worker *w, weft_task *task);
 
 /* The strand that runs waits for @task, the newest that it spawned: let the worker poll that one first, and then the strand again, with
