@@ -4,7 +4,7 @@
  * is shared, per operation, at 2 to 64 workers; "contended" are compare-and-swaps that failed and locks that somebody held, per
  * thousand operations. With a number of workers: every place, for one who looks for more. Few CPUs run few workers at the same moment, so counts
  * of touches hold for any machine, and those of contention are lower bounds.
- * storm: each of as many strands as workers spawns and joins batches of 50. pingpong: 64 pairs over channels of one place. mpsc: 8 producers, one
+ * storm: each of as many strands as workers spawns and joins batches of 50; named: with a name, and so a side block, each. pingpong: 64 pairs over channels of one place. mpsc: 8 producers, one
  * consumer, 1,024 places. echo: 64 pairs over sockets, each waking through epoll. outside: 4 ordinary threads spawn and join one by one. */
 #include "count.h"
 
@@ -40,12 +40,23 @@ unsigned count_thread(void)
 
 static void *nothing(void *arg) { return arg; }
 
+static bool with_names;
+
+static weft_task *spawn_one(void)
+{
+    weft_spawn_options options = WEFT_SPAWN_OPTIONS_INIT;
+    weft_task *task;
+    options.name = with_names ? "one of many" : NULL;
+    BENCH_CHECK(weft_spawn_with(&task, &options, nothing, NULL) == 0);
+    return task;
+}
+
 static void *spawn_batches(void *arg)
 {
     weft_task *task[BATCH];
     for (int i = 0; i < BATCHES; i++) {
         for (int k = 0; k < BATCH; k++)
-            task[k] = bench_spawn(nothing, NULL);
+            task[k] = spawn_one();
         for (int k = 0; k < BATCH; k++)
             bench_join(task[k]);
     }
@@ -60,6 +71,12 @@ static double storm(void)
     for (unsigned i = 0; i < bench_workers; i++)
         bench_join(task[i]);
     return (double)bench_workers * BATCH * BATCHES;
+}
+
+static double named(void)
+{
+    with_names = true;
+    return storm();
 }
 
 struct pair {
@@ -178,24 +195,27 @@ static double outside(void)
 static const struct work {
     const char *name;
     double (*run)(void);
-} works[] = {{"storm", storm}, {"pingpong", pingpong}, {"mpsc", mpsc}, {"echo", echo}, {"outside", outside}};
+} works[] = {{"storm", storm}, {"named", named}, {"pingpong", pingpong},
+             {"mpsc", mpsc},   {"echo", echo},   {"outside", outside}};
 enum { WORKS = sizeof works / sizeof works[0] };
 
 /* ---- what is shared ------------------------------------------------------------------------------------------ */
 
 static const struct shared {
     const char *name, *file, *what; /* the ends of a place's file, and a part of what it touches */
-    const char *how;                /* or NULL */
+    const char *how;                /* NULL: anything but a load */
 } shareds[] = {
     {"inject_lock", "runtime/runq.h", "q->lock", "lock"},
     {"inject_len", "runtime/runq.h", "q->len", NULL},
     {"searchers", "runtime/idle.c", "searchers", NULL},
     {"parked_mask", "runtime/idle.c", "word", NULL},
     {"active_at", "", "active_at", NULL},
+    {"neighbours_seen", "runtime/idle.c", "seen_at", "load"},
     {"entrants", "", "entrants", NULL},
     {"foreign_counts", "", "foreign_", NULL},
     {"ids", "runtime/runtime.c", "last_id", NULL},
     {"header_depot", "runtime/headers.c", "heap->lock", NULL},
+    {"side_blocks", "runtime/task.c", "extras", "lock"},
     {"stack_depot", "runtime/stack.c", "&lock", NULL},
     {"fresh_top", "runtime/runq.h", "q->top", NULL},
     {"fresh_bottom", "runtime/runq.h", "q->bottom", "rmw"},
@@ -226,7 +246,8 @@ static struct tally tally_of(const struct count_place *p)
 
 static bool is_part(const struct shared *s, const struct count_place *p)
 {
-    return strstr(p->file, s->file) && strstr(p->what, s->what) && (!s->how || strcmp(s->how, p->how) == 0);
+    return strstr(p->file, s->file) && strstr(p->what, s->what) &&
+           (s->how ? strcmp(s->how, p->how) == 0 : strcmp("load", p->how) != 0);
 }
 
 static struct tally sum(const struct shared *s)

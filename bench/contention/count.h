@@ -1,8 +1,7 @@
-/* count.h - each read-modify-write, store and lock of the library, counted by its place in the source.
+/* count.h - each atomic operation and lock of the library, counted by its place in the source.
  *
  * Comes before everything else in each file of a library of its own (see CMakeLists.txt), in place of base/atomic.h's and lock.h's: the library that is
- * shipped knows nothing of it. A place has a counter for each thread, so that counting shares nothing. Not a load: one that finds
- * its line is free, and one that does not is the price of somebody's store. */
+ * shipped knows nothing of it. A place has a counter for each thread, so that counting shares nothing. */
 #ifndef CONTENTION_COUNT_H
 #define CONTENTION_COUNT_H
 
@@ -42,6 +41,9 @@ unsigned count_thread(void);
         ok_;                              \
     })
 
+#undef wf_load_rlx
+#undef wf_load_acq
+#undef wf_load_seq
 #undef wf_store_rlx
 #undef wf_store_rel
 #undef wf_swap_rlx
@@ -62,6 +64,10 @@ unsigned count_thread(void);
 #undef wf_sub_seq
 #undef wf_or_acqrel
 #undef wf_and_acqrel
+
+#define wf_load_rlx(p) COUNTED(#p, "load", __atomic_load_n(&(p)->v, __ATOMIC_RELAXED))
+#define wf_load_acq(p) COUNTED(#p, "load", __atomic_load_n(&(p)->v, __ATOMIC_ACQUIRE))
+#define wf_load_seq(p) COUNTED(#p, "load", __atomic_load_n(&(p)->v, __ATOMIC_SEQ_CST))
 
 #define wf_store_rlx(p, x) COUNTED(#p, "store", __atomic_store_n(&(p)->v, (x), __ATOMIC_RELAXED))
 #define wf_store_rel(p, x) COUNTED(#p, "store", __atomic_store_n(&(p)->v, (x), __ATOMIC_RELEASE))
