@@ -39,6 +39,27 @@ struct bench_series {
     double value[BENCH_ROUNDS_MAX];
 };
 
+/* As many rounds as BENCH_ROUNDS in the environment asks for; without it, @usual. */
+static inline int bench_rounds(int usual)
+{
+    const char *text = getenv("BENCH_ROUNDS");
+    int rounds = text ? atoi(text) : usual;
+    BENCH_CHECK(rounds > 0 && rounds <= BENCH_ROUNDS_MAX);
+    return rounds;
+}
+
+/* A count on the command line. Anything else ends the program as an unknown work does. */
+static inline int bench_count(const char *text)
+{
+    char *end;
+    long count = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || count < 1 || count > 1000000000) {
+        fprintf(stderr, "not a count: %s\n", text);
+        exit(2);
+    }
+    return (int)count;
+}
+
 static inline void bench_add(struct bench_series *s, double value)
 {
     BENCH_CHECK(s->rounds < BENCH_ROUNDS_MAX);
@@ -61,10 +82,11 @@ static inline void bench_print(const char *name, struct bench_series *s, const c
     fflush(stdout);
 }
 
-/* Call @round(@arg), which returns a value, @rounds times after one call that only warms up, and print the outcome. */
+/* Call @round(@arg), which returns a value, @rounds times (or BENCH_ROUNDS) after one call that only warms up, and print the outcome. */
 static inline void bench_measure(const char *name, const char *unit, int rounds, double (*round)(void *), void *arg)
 {
     struct bench_series s = {0};
+    rounds = bench_rounds(rounds);
     round(arg);
     for (int i = 0; i < rounds; i++)
         bench_add(&s, round(arg));
