@@ -15,8 +15,15 @@ class Results:
     def problem(self, text):
         self.problems[text] = self.problems.get(text, 0) + 1
 
+    def absent(self, program):
+        self.problems['%s was not built' % program] = 1
+
     def of(self, metric, column):
-        return self.values.get(metric, {}).get(column, [])
+        """The values; those of a limit that does not depend on the number of workers hold for each."""
+        columns = self.values.get(metric, {})
+        if column == 'limit' and column not in columns and metric.endswith(('_w1', '_w2')):
+            columns = self.values.get(metric[:-3], {})
+        return columns.get(column, [])
 
     def columns(self, metric):
         return self.values.get(metric, {})

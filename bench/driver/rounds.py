@@ -5,14 +5,19 @@ import os
 from . import child, lines
 
 
+def programs(argv):
+    """Where in @argv the programs stand: `launch` calls another one."""
+    return (0, 2) if argv[0] == 'launch' else (0,)
+
+
 def place(bin_dir, argv):
-    """The arguments that are programs of ours, with their folder."""
-    return [os.path.join(bin_dir, a) if os.path.isfile(os.path.join(bin_dir, a)) else a for a in argv]
+    """@argv with the folder before its programs."""
+    return [os.path.join(bin_dir, word) if i in programs(argv) else word for i, word in enumerate(argv)]
 
 
 def name_of(call):
-    """The program that does the work, under `launch` or not."""
-    return call.argv[2] if call.argv[0] == 'launch' else call.argv[0]
+    """The program that does the work."""
+    return call.argv[programs(call.argv)[-1]]
 
 
 def present(work, bin_dir, results):
@@ -21,10 +26,8 @@ def present(work, bin_dir, results):
     for call in work.calls:
         if os.path.isfile(os.path.join(bin_dir, name_of(call))):
             there.append(call)
-        elif call.column in ('limit', 'weft'):
-            results.problem('%s was not built' % name_of(call))
         else:
-            results.missing.add(call.column)
+            results.absent(name_of(call))
     return there
 
 

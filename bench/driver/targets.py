@@ -17,10 +17,10 @@ def parse(text):
     for number, row in enumerate(text.splitlines(), 1):
         if not row.strip() or row.startswith('#'):
             continue
-        line = Line(*(field.strip() for field in row.split('|')))
-        if line.better not in ('less', 'more') or not (line.target == '-' or TARGET.match(line.target)):
+        fields = [field.strip() for field in row.split('|')]
+        if len(fields) != 5 or fields[3] not in ('less', 'more') or not (fields[4] == '-' or TARGET.match(fields[4])):
             raise ValueError('targets.txt:%d: %s' % (number, row))
-        lines.append(line)
+        lines.append(Line(*fields))
     return lines
 
 
@@ -29,15 +29,35 @@ def load():
         return parse(file.read())
 
 
+def middle(line, results, column):
+    """None: it was not measured."""
+    values = results.of(line.metric, column)
+    return stats.middle(values, line.unit) if values else None
+
+
 def met(line, results):
-    """Whether weft's median keeps to the bound; None: there is no bound, or nothing to hold against it."""
-    weft, limit = results.of(line.metric, 'weft'), results.of(line.metric, 'limit')
-    if line.target == '-' or not weft:
+    """Whether weft keeps to the bound; None: there is no bound, or nothing to hold against it."""
+    weft, limit = middle(line, results, 'weft'), middle(line, results, 'limit')
+    if line.target == '-' or weft is None:
         return None
-    relation, bound, factor = TARGET.match(line.target).groups()
-    bound = float(bound)
-    if factor:
-        if not limit:
-            return None
-        bound *= stats.median(limit)
-    return stats.median(weft) <= bound if relation == '<=' else stats.median(weft) >= bound
+    relation, bound, of_limit = TARGET.match(line.target).groups()
+    if of_limit and limit is None:
+        return None
+    bound = float(bound) * (limit if of_limit else 1)
+    return weft <= bound if relation == '<=' else weft >= bound
+
+
+def best_peer(line, results):
+    """(its figure, its name), or None."""
+    peers = [(middle(line, results, name), name) for name in results.columns(line.metric) if name not in ('limit', 'weft')]
+    return stats.best(peers, line.better) if peers else None
+
+
+def to_limit(line, results):
+    weft, limit = middle(line, results, 'weft'), middle(line, results, 'limit')
+    return None if weft is None or limit is None else stats.cost(weft, limit, line.better)
+
+
+def to_best(line, results):
+    weft, peer = middle(line, results, 'weft'), best_peer(line, results)
+    return None if weft is None or peer is None else stats.cost(weft, peer[0], line.better)
