@@ -18,7 +18,19 @@ type work struct {
 }
 
 var works = map[string]work{
-	"spawn_join": {spawnJoin, true},
+	"yield":       {yield, true},
+	"spawn_join":  {spawnJoin, true},
+	"million":     {million, true},
+	"skynet":      {skynet, true},
+	"cold":        {cold, false},
+	"grow_tasks":  {growTasks, true},
+	"pingpong":    {pingpong, true},
+	"forced":      {forced, false},
+	"mpsc":        {mpsc, true},
+	"idle":        {idle, false},
+	"idle_one":    {idleOne, false},
+	"timers":      {timers, false},
+	"grow_timers": {growTimers, false},
 }
 
 // GOMAXPROCS of this process; names of measurements end in it.

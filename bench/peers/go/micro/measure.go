@@ -16,9 +16,13 @@ const roundsMax = 64
 // A measurement that went wrong must not print a number.
 func check(ok bool, what string) {
 	if !ok {
-		fmt.Fprintln(os.Stderr, "failed:", what)
-		os.Exit(1)
+		fail(what)
 	}
+}
+
+func fail(what string) {
+	fmt.Fprintln(os.Stderr, "failed:", what)
+	os.Exit(1)
 }
 
 // As many as BENCH_ROUNDS says.
