@@ -67,6 +67,15 @@ static double least_of(const struct connection *connections, unsigned count)
     return all ? (double)least * count / (double)all : 0;
 }
 
+/* A request without an answer took at least until the end: nobody is forgotten because it was never served. */
+static int64_t longest_of(const struct connection *connections, unsigned count, int64_t longest, int64_t until)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (until - connections[i].since > longest)
+            longest = until - connections[i].since;
+    return longest;
+}
+
 static void report(const struct histogram *h, struct sample a, struct sample b, double least, unsigned errors, pid_t server)
 {
     double requests = (double)(b.requests - a.requests);
@@ -145,6 +154,7 @@ int main(int argc, char **argv)
         histogram_merge(&latency, &loops[i].latency);
         errors += loops[i].count - loops[i].open;
     }
+    latency.longest = longest_of(connections, count, latency.longest, plan.until);
     report(&latency, a, b, least_of(connections, count), errors, server);
     free(plan.message);
     free(loops);
