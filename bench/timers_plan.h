@@ -64,9 +64,9 @@ static inline void measure_timers(void (*round)(struct timers_round *, uint32_t 
         round(&r, i < 0 ? TIMERS : TIMERS - TIMERS_KEPT);
         if (i < 0)
             continue;
-        bench_add(&start, (double)(r.started - r.began) / TIMERS);
-        bench_add(&cancel, (double)(r.cancelled - r.started) / (TIMERS - TIMERS_KEPT));
-        bench_add(&fire, (double)r.cpu / TIMERS_KEPT);
+        bench_add(&start, (double)(r.started - r.began) / (double)TIMERS);
+        bench_add(&cancel, (double)(r.cancelled - r.started) / (double)(TIMERS - TIMERS_KEPT));
+        bench_add(&fire, (double)r.cpu / (double)TIMERS_KEPT);
     }
     bench_print("timers_start", &start, "ns/timer");
     bench_print("timers_cancel", &cancel, "ns/timer");
