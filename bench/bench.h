@@ -93,10 +93,9 @@ static inline void bench_measure(const char *name, const char *unit, int rounds,
     bench_print(name, &s, unit);
 }
 
-/* Run this program again with one argument, in a fresh process (memory figures want one), and wait for it. Returns 0 if it did well. */
-static inline int bench_again(char *name, const char *argument)
+/* Run this program again with these arguments, in a fresh process (memory figures want one), and wait for it. Returns 0 if it did well. */
+static inline int bench_again_with(char **argv)
 {
-    char *argv[] = {name, (char *)argument, NULL};
     int status = 0;
     pid_t pid = fork();
     if (pid == 0) {
@@ -106,6 +105,13 @@ static inline int bench_again(char *name, const char *argument)
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         return 1;
     return status != 0;
+}
+
+/* With one argument. */
+static inline int bench_again(char *name, const char *argument)
+{
+    char *argv[] = {name, (char *)argument, NULL};
+    return bench_again_with(argv);
 }
 
 /* A "VmRSS" or "VmHWM" line of /proc/self/status, in bytes. */

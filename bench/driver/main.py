@@ -39,9 +39,9 @@ def chosen(options):
 
 def measure(todo, results, folder):
     """False when it was interrupted. What there is is saved after each work."""
-    bin_dir = build.build(ROOT, results)
-    before = machine.busy()
+    name = 'the build'
     try:
+        bin_dir, before = build.build(ROOT, results), machine.busy()
         for i, (name, run) in enumerate(todo, 1):
             begin = time.monotonic()
             print('[%d/%d] %s' % (i, len(todo), name), end=' ', file=sys.stderr, flush=True)
@@ -52,7 +52,7 @@ def measure(todo, results, folder):
             results.save(os.path.join(folder, 'results.json'))
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
-        results.problem('interrupted: what came after %s is missing' % name)
+        results.problem('interrupted in %s: what came after it is missing' % name)
         return False
     return True
 
@@ -86,7 +86,8 @@ def main():
     if options.source:
         show(options, outcome.load(os.path.join(options.source, 'results.json')), folder)
         return 0
-    signal.signal(signal.SIGTERM, interrupt)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, interrupt)
     results = outcome.Results(dict(machine.describe(ROOT), quick=options.quick))
     whole = measure(todo, results, folder)
     show(options, results, folder)

@@ -44,6 +44,8 @@ def met(line, results):
     if of_limit and limit is None:
         return None
     bound = float(bound) * (limit if of_limit else 1)
+    if line.unit == 'x':
+        weft = round(weft, 2)  # as the table shows it
     return weft <= bound if relation == '<=' else weft >= bound
 
 

@@ -2,8 +2,8 @@
  *
  * WORKERS threads run one io_context; for one, with the hint that it stays alone. What runs and is waited for is a coroutine of C++20, as Asio's manual
  * has it for tasks: co_spawn, use_awaitable on the concrete executor (any_io_executor costs an indirect call each). A yield is a handler that posts
- * itself. Many are joined by counting them in the completion handlers.
- * A million bare handlers, which can neither wait nor be joined, stand beside the million tasks. Channels are asio::experimental's: with a lock only where there are two threads. */
+ * itself. Many are joined by counting them in the completion handlers; a million bare handlers, which can neither wait nor be joined, stand beside the
+ * million tasks. Channels are asio::experimental's, with a lock only where there are two threads. */
 #include "bench.h"
 #include "timers_plan.h"
 
@@ -247,25 +247,33 @@ static void cold()
     run([](executor on) { asio::co_spawn(on, nothing(), check); });
 }
 
+/* Each number of workers in a process of its own. */
+static int both(char *name, char *work)
+{
+    char one[] = "1", two[] = "2", *with_one[] = {name, work, one, nullptr}, *with_two[] = {name, work, two, nullptr};
+    return bench_again_with(with_one) | bench_again_with(with_two);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         void (*measure)();
         bool alone; /* one worker, if nothing is said */
-    } works[] = {{"yield", yield, false},     {"spawn_join", spawn_join, false},
-                 {"million", million, false}, {"pingpong", pingpong, false},
-                 {"mpsc", mpsc, false},       {"timers", timers, true},
-                 {"cold", cold, true}};
+    } works[] = {
+        {"yield", yield, false},     {"spawn_join", spawn_join, false},
+        {"million", million, false}, {"pingpong", pingpong, false},
+        {"mpsc", mpsc, false},       {"timers", timers, true},
+        {"cold", cold, true},
+    };
 
     for (const auto &work : works) {
         if (argc < 2 || strcmp(argv[1], work.name) != 0)
             continue;
-        for (workers = argc > 2 ? bench_count(argv[2]) : 1; workers <= (argc > 2     ? bench_count(argv[2])
-                                                                        : work.alone ? 1
-                                                                                     : 2);
-             workers++)
-            work.measure();
+        if (argc < 3 && !work.alone)
+            return both(argv[0], argv[1]);
+        workers = argc > 2 ? bench_count(argv[2]) : 1;
+        work.measure();
         return 0;
     }
     return 2;
