@@ -2,7 +2,8 @@
  *
  * A stack's way: carved from a slab and guarded when the depot has none (the only time it costs system calls), handed
  * out, put into the owner's magazine, handed out again. Magazines that are full spill their coldest half to the depot
- * and give its memory back to the system on the way; empty ones refill from there.
+ * and give its memory back to the system on the way; empty ones refill from there. A slab of which nobody has used a stack for a while is
+ * unmapped: the page tables of cold stacks, which guards need too, are more than many a program has otherwise.
  *
  * Ways in which it goes otherwise: no map for a slab of many stacks (a slab of one is tried), none for that
  * (WEFT_ENOMEM); no MADV_GUARD_INSTALL in this kernel (mprotect, which costs two maps a stack), the map count nearly
@@ -10,7 +11,9 @@
  *
  * Locks: one mutex over depots, slabs and the list of magazines. Guards and madvise are done outside. */
 #include <base/alloc.h>
+#include <base/list.h>
 #include <base/lock.h>
+#include <base/spare.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <runtime/stack.h>
@@ -55,18 +58,23 @@ enum {
 #define CANARY UINT64_C(0x7466657774666577)
 
 typedef struct wf_slab {
-    struct wf_slab *next; /* in the pool's list */
+    wf_node all;    /* in the pool's list */
+    wf_node depot;  /* in one of its depot's lists, while nobody uses some of its stacks */
+    wf_stack *cold; /* those */
     char *map;
     size_t bytes;
     uint32_t stacks, carved; /* stack[0 .. carved) were handed out at least once */
+    uint32_t idle;           /* how many are cold */
     wf_stack stack[];
 } wf_slab;
 
 typedef struct depot {
-    wf_stack *cold;   /* stacks that nobody uses */
-    uint64_t count;   /* how many */
+    wf_list partly;   /* slabs of whose stacks nobody uses some */
+    wf_list wholly;   /* … any, the latest of them last */
+    wf_spare spare;   /* how many those are */
+    uint64_t count;   /* stacks that nobody uses */
     wf_slab *filling; /* the slab that may have uncarved stacks, or NULL */
-    uint32_t slabs;   /* made so far */
+    uint32_t slabs;   /* how many there are */
 } depot;
 
 static wf_mutex lock = WF_MUTEX_INIT;
@@ -74,7 +82,7 @@ static wf_mutex lock = WF_MUTEX_INIT;
 static struct {
     uint64_t users;
     uint64_t carved;        /* stacks in use, in magazines and in depots */
-    wf_slab *slabs;         /* all of them, newest first */
+    wf_list slabs;          /* all of them */
     wf_stack_cache *caches; /* magazines that may hold stacks */
     depot depot[ORDERS];
 } pool WF_GUARDED_BY(lock);
@@ -223,8 +231,8 @@ static wf_slab *slab_next(depot *d, unsigned order) WF_REQUIRES(lock)
         slab = slab_map(order, 1);
     if (!slab)
         return NULL;
-    slab->next = pool.slabs;
-    pool.slabs = slab;
+    wf_list_push_back(&pool.slabs, &slab->all);
+    wf_node_init(&slab->depot);
     d->slabs++;
     d->filling = slab;
     return slab;
@@ -258,14 +266,46 @@ static void first_use(wf_stack *stack)
 
 /* --- the depot --- */
 
+static bool is_wholly_idle(const wf_slab *slab) { return slab->idle == slab->carved; }
+
+/* It has no idle ones any more, or the first, or comes to rest, or has rested. */
+static void slab_enlist(depot *d, wf_slab *slab) WF_REQUIRES(lock)
+{
+    wf_node_unlink(&slab->depot);
+    if (slab->idle > 0)
+        wf_list_push_back(is_wholly_idle(slab) ? &d->wholly : &d->partly, &slab->depot);
+}
+
+/* From a slab that is in use anyway, else from the one that came to rest last. */
 static wf_stack *depot_pop(depot *d) WF_REQUIRES(lock)
 {
-    wf_stack *stack = d->cold;
-    if (stack) {
-        d->cold = stack->next;
-        d->count--;
-    }
+    if (d->count == 0)
+        return NULL;
+    wf_node *node = wf_list_empty(&d->partly) ? d->wholly.head.prev : d->partly.head.next;
+    wf_slab *slab = wf_container(node, wf_slab, depot);
+    bool rested = is_wholly_idle(slab);
+    wf_stack *stack = slab->cold;
+    slab->cold = stack->next;
+    slab->idle--;
+    d->count--;
+    if (rested)
+        wf_spare_take(&d->spare);
+    if (rested || slab->idle == 0)
+        slab_enlist(d, slab);
     return stack;
+}
+
+static void depot_push_locked(depot *d, wf_stack *stack) WF_REQUIRES(lock)
+{
+    wf_slab *slab = stack->slab;
+    stack->next = slab->cold;
+    slab->cold = stack;
+    slab->idle++;
+    d->count++;
+    if (is_wholly_idle(slab))
+        wf_spare_add(&d->spare);
+    if (slab->idle == 1 || is_wholly_idle(slab))
+        slab_enlist(d, slab);
 }
 
 /* Guards survive this: the kernel leaves installed ones alone, and the others lie outside. */
@@ -278,12 +318,8 @@ static void depot_push(wf_stack *const *stack, uint32_t count)
     for (uint32_t i = 0; i < count; i++)
         cool(stack[i]);
     wf_mutex_lock(&lock);
-    depot *d = &pool.depot[stack[0]->order];
-    for (uint32_t i = 0; i < count; i++) {
-        stack[i]->next = d->cold;
-        d->cold = stack[i];
-    }
-    d->count += count;
+    for (uint32_t i = 0; i < count; i++)
+        depot_push_locked(&pool.depot[stack[i]->order], stack[i]);
     wf_mutex_unlock(&lock);
 }
 
@@ -298,6 +334,47 @@ static wf_stack *depot_get(unsigned order)
     if (stack && fresh)
         first_use(stack);
     return stack;
+}
+
+/* --- back to the system --- */
+
+/* The one that has rested longest, if its time has come: nobody else knows of it any more. */
+static wf_slab *take_due(depot *d, int64_t now) WF_REQUIRES(lock)
+{
+    if (!wf_spare_is_due(&d->spare, now))
+        return NULL;
+    wf_slab *slab = wf_container(d->wholly.head.next, wf_slab, depot);
+    wf_spare_drop(&d->spare);
+    wf_node_unlink(&slab->depot);
+    wf_node_unlink(&slab->all);
+    d->count -= slab->carved;
+    pool.carved -= slab->carved;
+    d->slabs--;
+    if (d->filling == slab)
+        d->filling = NULL;
+    return slab;
+}
+
+static int64_t trim(depot *d, int64_t now)
+{
+    enum { AT_ONCE = 32 };
+    for (int left = AT_ONCE;; left--) {
+        wf_mutex_lock(&lock);
+        wf_slab *slab = left > 0 ? take_due(d, now) : NULL;
+        int64_t next = wf_spare_next(&d->spare);
+        wf_mutex_unlock(&lock);
+        if (!slab)
+            return next;
+        slab_unmap(slab);
+    }
+}
+
+int64_t wf_stacks_trim(int64_t now)
+{
+    int64_t next = WEFT_FOREVER;
+    for (unsigned order = 0; order < ORDERS; order++)
+        next = WF_MIN(next, trim(&pool.depot[order], now));
+    return next;
 }
 
 /* --- magazines --- */
@@ -435,12 +512,24 @@ static uint32_t find_mprotect_limit(void)
     return maps > MAPS_FOR_OTHERS ? (uint32_t)((maps - MAPS_FOR_OTHERS) / 2) : 0;
 }
 
+static void pool_init(void) WF_REQUIRES(lock)
+{
+    pool.carved = 0;
+    wf_list_init(&pool.slabs);
+    for (unsigned i = 0; i < ORDERS; i++) {
+        pool.depot[i] = (depot){0};
+        wf_list_init(&pool.depot[i].partly);
+        wf_list_init(&pool.depot[i].wholly);
+    }
+}
+
 int wf_stacks_acquire(void)
 {
     wf_mutex_lock(&lock);
     if (pool.users++ == 0) {
         page_size = (size_t)sysconf(_SC_PAGESIZE);
         mprotect_limit = find_mprotect_limit();
+        pool_init();
     }
     wf_mutex_unlock(&lock);
     return 0;
@@ -458,14 +547,9 @@ static void unmap_all(void) WF_REQUIRES(lock)
 {
     assert(pool.caches == NULL && "a magazine was not flushed");
     assert(pool.carved == depots_count() && "a stack was not put back");
-    while (pool.slabs) {
-        wf_slab *slab = pool.slabs;
-        pool.slabs = slab->next;
-        slab_unmap(slab);
-    }
-    for (unsigned i = 0; i < ORDERS; i++)
-        pool.depot[i] = (depot){0};
-    pool.carved = 0;
+    for (wf_node *node; (node = wf_list_pop_front(&pool.slabs));)
+        slab_unmap(wf_container(node, wf_slab, all));
+    pool_init();
 }
 
 void wf_stacks_release(void)

@@ -4,7 +4,7 @@
  * a depot of cold ones per size; and magazines of hot ones, one per worker. Knows nothing of what runs on a stack.
  *
  * Descriptors lie outside the stacks, so that a cold stack costs no page. A guard outlives its stack's users: it is
- * installed when the stack is handed out for the first time and goes with the slab. */
+ * installed when the stack is handed out for the first time and goes with the slab. A slab goes when it has not been needed for a while. */
 #ifndef WF_STACK_H
 #define WF_STACK_H
 
@@ -58,6 +58,15 @@ int wf_stack_cache_init(wf_stack_cache *cache, size_t size);
 
 /** Move all stacks of the magazine to the depot; their memory goes back to the system. By its owner; it may be used on. */
 void wf_stack_cache_flush(wf_stack_cache *cache);
+
+/**
+ * Unmap slabs of which nobody has used a stack for a while (base/spare.h), a limited number at once.
+ *
+ * Units:   @now on wf_now()'s clock.
+ * Returns: when there may be more to do; WEFT_FOREVER: not before stacks are put back.
+ * Threads: any that is counted in.
+ */
+int64_t wf_stacks_trim(int64_t now);
 
 /* The parts of get and put that need more than the magazine. */
 wf_stack *wf_stack_get_slow(wf_stack_cache *cache, size_t size, int *err);

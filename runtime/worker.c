@@ -178,6 +178,8 @@ static void look_around(wf_worker *w)
     collect_pinned_mail(w);
     if (!w->alone)
         wf_idle_rescue(w, now);
+    if (wf_unlikely(now >= w->tidy_at) && !w->rt->clock)
+        wf_worker_tidy(w, now);
 }
 
 /* First the task that was lent, which nobody else can get at, then the one that lent it, which others take if this worker gets
@@ -258,7 +260,9 @@ static weft_task *pop_neglected(wf_worker *w)
     if (w->moment > 0 && wf_cycles() - w->looked_at < w->moment)
         return NULL; /* all those polls were over in a few microseconds */
     look_around(w);
-    return w->orderly || (w->tick / WF_TURN_EVERY) % 2 ? pop_inject(w) : pop_oldest(w);
+    w->oldest_turn = !w->oldest_turn && !w->orderly;
+    weft_task *oldest = w->oldest_turn ? pop_oldest(w) : NULL;
+    return oldest ? oldest : pop_inject(w);
 }
 
 static weft_task *steal_from(wf_worker *w, wf_worker *victim)

@@ -24,6 +24,7 @@ typedef struct wf_worker {
     bool alone;               /* the only worker: nobody steals */
     bool searching;           /* counted in the runtime's searchers */
     bool fresh_turn;          /* fresh and woken tasks alternate */
+    bool oldest_turn;         /* of the neglected, the oldest fresh one and those in the inject queue alternate */
     uint8_t pinned_turn;      /* choices since a pinned one */
     bool (*until)(void *arg); /* when to leave the loop, or NULL */
     void *until_arg;
@@ -48,6 +49,11 @@ typedef struct wf_worker {
     uint64_t next_id, last_id; /* the block of ids it hands out */
     wf_segv_thread segv;
     pthread_t thread;
+
+    /* The owner's: what it has given back to the system, see tidy.c. */
+    bool tidy;             /* all that was not needed … */
+    uint64_t tidied_polls; /* … when it had made so many polls */
+    int64_t tidy_at;       /* when to do so again */
 
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
@@ -91,6 +97,11 @@ void wf_schedule_fresh(wf_worker *w, weft_task *task);
 /* The strand that runs waits for @task, the newest that it spawned: let the worker poll that one first, and then the strand again, with
  * no queue, waker or state change in between. False: not now. True: that poll is over, and the worker may be another. */
 bool wf_worker_lend(wf_exec *exec, weft_task *task);
+
+/* Give memory that is not needed any more back to the system: see tidy.c. By the worker, when w->tidy_at has come. */
+void wf_worker_tidy(wf_worker *w, int64_t now);
+/* When it must be awake for that; WEFT_FOREVER: not on that account. */
+int64_t wf_worker_tidy_next(const wf_worker *w);
 
 /* Queue a task that has just been polled and wants more. */
 void wf_schedule_again(wf_worker *w, weft_task *task);

@@ -2,6 +2,7 @@
  *
  * Each test leaves the pool empty, so that forced guards concern its own stacks only. Overflows happen in forked
  * children. */
+#include <base/spare.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -230,6 +231,100 @@ static void flush_returns_memory(weft_guard_kind kind)
 Test(stack, flush_returns_memory_with_installed_guards) { flush_returns_memory(WEFT_GUARD_INSTALL); }
 Test(stack, flush_returns_memory_with_mprotect) { flush_returns_memory(WEFT_GUARD_MPROTECT); }
 Test(stack, flush_returns_memory_with_canaries) { flush_returns_memory(WEFT_GUARD_CANARY); }
+
+/* --- back to the system --- */
+
+enum { SOME = 1 + 8 + 64 + 64 }; /* four slabs */
+
+static wf_stack *some[SOME];
+
+static void get_some(void)
+{
+    for (size_t i = 0; i < SOME; i++) {
+        some[i] = get(NULL, DEFAULT_SIZE);
+        some[i]->base[0] = wf_stack_top(some[i])[-1] = 1;
+    }
+}
+
+static void put_some(void)
+{
+    for (size_t i = 0; i < SOME; i++)
+        wf_stack_put(NULL, some[i]);
+}
+
+/* What lay unused from one trim to the next goes. */
+static void trim_twice(int64_t at)
+{
+    wf_stacks_trim(at);
+    wf_stacks_trim(at + WF_SPARE_PERIOD);
+}
+
+Test(stack, slabs_at_rest_for_a_period_are_unmapped_and_more_are_made_when_needed)
+{
+    wf_stacks_acquire();
+    cr_assert_eq(wf_stacks_trim(1), WEFT_FOREVER);
+    for (int round = 0; round < 3; round++) {
+        size_t maps = count_maps();
+        get_some();
+        char *base = some[SOME - 1]->base;
+        put_some();
+        cr_assert_eq(cached(), (uint64_t)SOME);
+        int64_t next = wf_stacks_trim((round + 1) * 10 * WF_SPARE_PERIOD);
+        cr_assert_eq(cached(), (uint64_t)SOME, "they have only just come to rest");
+        cr_assert_eq(wf_stacks_trim(next), WEFT_FOREVER);
+        cr_assert(cached() == 0 && live() == 0);
+        cr_assert_eq(resident(base, page()), -1);
+        cr_assert_leq(count_maps(), maps + 2);
+    }
+    wf_stacks_release();
+}
+
+Test(stack, a_slab_with_one_stack_in_use_stays)
+{
+    wf_stacks_acquire();
+    get_some();
+    wf_stack *kept = some[SOME - 1];
+    for (size_t i = 0; i + 1 < SOME; i++)
+        wf_stack_put(NULL, some[i]);
+    trim_twice(0);
+    cr_assert_eq(live(), 1u);
+    cr_assert_eq(cached(), 63u, "its neighbours");
+    memset(kept->base, 1, kept->size);
+    wf_stack_put(NULL, kept);
+    trim_twice(5 * WF_SPARE_PERIOD);
+    cr_assert(live() == 0 && cached() == 0);
+    wf_stacks_release();
+}
+
+Test(stack, slabs_that_are_used_again_within_a_period_stay)
+{
+    wf_stacks_acquire();
+    for (int64_t now = 0; now < 5 * WF_SPARE_PERIOD; now += WF_SPARE_PERIOD) {
+        get_some();
+        put_some();
+        wf_stacks_trim(now);
+        cr_assert_eq(cached(), (uint64_t)SOME);
+    }
+    wf_stacks_release();
+}
+
+Test(stack, guards_of_slabs_that_went_are_given_back_and_new_ones_are_made)
+{
+    wf_stack_force_guard(WEFT_GUARD_MPROTECT);
+    wf_stacks_acquire();
+    size_t maps = count_maps();
+    get_some();
+    cr_assert_geq(count_maps(), maps + 2 * SOME - 8);
+    put_some();
+    trim_twice(0);
+    cr_assert_leq(count_maps(), maps + 4);
+    get_some();
+    cr_assert_eq(some[0]->guard, WEFT_GUARD_MPROTECT);
+    cr_assert_geq(count_maps(), maps + 2 * SOME - 8);
+    put_some();
+    wf_stacks_release();
+    wf_stack_force_guard(WEFT_GUARD_NONE);
+}
 
 Test(stack, the_last_release_unmaps_everything)
 {

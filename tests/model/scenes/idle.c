@@ -70,6 +70,8 @@ void uv_update_time(uv_loop_t *loop) {}
 void wf_timers_init(wf_timers *t, int64_t now) {}
 void wf_stack_cache_flush(wf_stack_cache *cache) {}
 void wf_header_flush(wf_heap *heap, wf_header_cache *cache) {}
+int64_t wf_worker_tidy_next(const wf_worker *w) { return WEFT_FOREVER; }
+void wf_worker_tidy(wf_worker *w, int64_t now) {}
 NOTHING(wf_segv_thread_enter, wf_segv_thread *t)
 void wf_segv_thread_leave(wf_segv_thread *t) {}
 void wf_blocking_init(weft_task *task) {}
