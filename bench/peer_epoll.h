@@ -56,7 +56,7 @@ static int listen_on(struct sockaddr_in *a, bool shared)
 
 static void serve(void)
 {
-    static struct epoll_event events[EVENTS];
+    static _Thread_local struct epoll_event events[EVENTS];
     for (;;) {
         int count = epoll_wait(poller, events, EVENTS, -1);
         for (int i = 0; i < count; i++) {

@@ -41,6 +41,7 @@ bin=${BENCH_DIR:-$(dirname "${1#*=}")}
 suffix=_c$connections
 [ "$workers" = 1 ] || suffix+=_w$workers
 
+limit=$(awk -v s="$seconds" 'BEGIN { print 60 + 3 * s }') # of one load, in seconds: connecting takes its time
 names=() programs=() pids=() addresses=() # by the number of the server; no pid: it does not run
 for server; do
   names+=("${server%%=*}") programs+=("${server#*=}") pids+=('') addresses+=('')
@@ -64,10 +65,15 @@ stop() {
   wait "$pid" 2>/dev/null
 }
 stop_all() { for i in "${!pids[@]}"; do stop "$i"; done; }
-trap 'stop_all; rm -rf "$out"' EXIT
+load_pid='' failed=0
+end() {
+  [ -z "$load_pid" ] || kill -TERM "$load_pid" 2>/dev/null
+  stop_all
+  rm -rf "$out"
+}
+trap end EXIT
 trap 'exit 130' INT TERM
 
-failed=0
 # missing NUMBER REASON…: never mind this server
 missing() {
   echo "missing ${names[$1]} ${*:2}"
@@ -102,7 +108,7 @@ start() {
 
 # ---- rounds ----------------------------------------------------------------------------------------------------------
 
-# The load's lines: FIELD VALUE UNIT
+# The load's lines: FIELD VALUE UNIT. To be run in the background: it becomes the load.
 load() {
   local address=${addresses[$1]} pid=${pids[$1]}
   case $kind in
@@ -114,15 +120,18 @@ load() {
     udp) set -- "$bin/load_udp" "$address" "$seconds" "$connections" "$pid" ;;
     idle) set -- "$bin/load_idle" "$address" "$connections" "$pid" ;;
   esac
-  timeout 90 taskset -c "$load_cpus" "$@"
+  exec timeout "$limit" taskset -c "$load_cpus" "$@"
 }
 
 # measure NUMBER ROUND
 measure() {
   local i=$1 round=$2 code
   [ -n "${pids[$i]}" ] || start "$i" || return
-  load "$i" >"$out/load" 2>"$out/errors"
+  load "$i" >"$out/load" 2>"$out/errors" &
+  load_pid=$! # waited for so, a signal ends us at once
+  wait "$load_pid"
   code=$?
+  load_pid=''
   if [ "$code" = 3 ]; then
     echo "starved ${names[$i]} $round"
   elif [ "$code" != 0 ]; then
