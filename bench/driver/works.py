@@ -11,13 +11,19 @@ PEERS = ('tokio', 'go', 'uv', 'asio', 'boost')
 MOST_ROUNDS = 7
 
 
-def micro(name, weft, workers, limit=60, rounds=MOST_ROUNDS, peers=PEERS, floor=True):
-    """A work that the limits and the peers know under its name. @weft: weft's program; @workers: with how many each runs."""
+def micro(name, program, workers, limit=60, rounds=MOST_ROUNDS, peers=PEERS, floor=True):
+    """A work that the limits and the peers know under its name. @program: weft's; @workers: with how many each runs."""
     calls = [Call('limit', ['limits', name], {})] if floor else []
     for count in workers:
-        calls.append(Call('weft', [weft] + count, {}))
+        calls.append(Call('weft', [program] + count, {}))
         calls += [Call(peer, ['peer_%s_micro' % peer, name] + count, {}) for peer in peers]
     return Work(name, calls, limit, rounds)
+
+
+def pingpong(workers):
+    """weft's program does both kinds, Tokio's one at a time."""
+    both = micro('pingpong', 'pingpong', workers)
+    return both._replace(calls=both.calls + [Call('tokio', ['peer_tokio_micro', 'pingpong_notify'] + count, {}) for count in workers])
 
 
 def cold():
@@ -31,28 +37,44 @@ def cold():
     return Work('cold', calls, 60, MOST_ROUNDS)
 
 
-def grow(what, counts):
+def alone(name, limit=60):
+    """A work that only weft has, whose program takes its time by itself."""
+    return Work(name, [Call('weft', [name], {})], limit, 1)
+
+
+def grow(what, counts, peers=()):
     """The cost of one more among so many: a work for each count, named for it."""
     name = 'grow_' + what
-    return [Work('%s_%d' % (name, n), [Call('weft', ['grow', what, str(n)], {name: '%s_%d' % (name, n)})] +
-                 [Call(peer, ['peer_%s_micro' % peer, name, '1', str(n)], {name: '%s_%d' % (name, n), name + '_w1': '%s_%d' % (name, n)})
-                  for peer in ('tokio', 'go')], 60, 3) for n in counts]
+    found = []
+    for n in counts:
+        names = {metric: '%s_%d' % (name, n) for metric in (name, name + '_w1')}
+        calls = [Call('weft', ['grow', what, str(n)], names)]
+        calls += [Call(peer, ['peer_%s_micro' % peer, name, '1', str(n)], names) for peer in peers]
+        found.append(Work('%s_%d' % (name, n), calls, 60, 3))
+    return found
+
+
+def growth(quick):
+    """A strand takes a page: a million of them are not for every machine."""
+    counts = [10 ** i for i in range(0, 7, 2 if quick else 1)]
+    return (grow('tasks', counts, ('tokio', 'go')) + grow('strands', [n for n in counts if n <= 100000]) +
+            grow('timers', counts, ('tokio', 'go', 'uv')) + grow('connections', [64, 10000] if quick else [64, 640, 2500, 10000]))
 
 
 def all_works(quick):
     one, each = [['1']], [['1'], ['2']]
-    counts = [10 ** i for i in range(0, 7, 2 if quick else 1)]
     return [
         micro('switch', 'switch', [[]]),
         micro('yield', 'yield', each),
         micro('spawn_join', 'spawn_join', each),
         micro('million', 'million', each),
         micro('skynet', 'skynet', each),
-        micro('pingpong', 'pingpong', each),
-        micro('pingpong_notify', 'pingpong_notify', each, peers=('tokio',), floor=False),
+        pingpong(each),
         micro('forced', 'forced', [['2']]),
         micro('mpsc', 'mpsc', each),
         micro('timers', 'timers', one, rounds=5),
         cold(),
         micro('idle', 'idle', [[]], rounds=3, floor=False),
-    ] + grow('tasks', counts) + grow('timers', counts)
+        alone('memory'),
+        alone('fairness'),
+    ] + growth(quick)
