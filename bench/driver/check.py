@@ -90,8 +90,8 @@ def survives_children(folder):
     os.chmod(program, 0o700)
     results = outcome.Results()
     calls = [works.Call('weft', ['program', word], {'good': 'renamed'}) for word in ('good', 'bad', 'strange')]
-    rounds.run(works.Work('w', calls + [works.Call('go', ['nothing'], {})], 60, 7), 2, folder, results)
-    rounds.run(works.Work('w', [works.Call('go', ['program', 'slow'], {})], 0.05, 7), 1, folder, results)
+    rounds.run(works.Work('w', calls + [works.Call('go', ['nothing'], {})], 60, 7), 7, 0, folder, results)
+    rounds.run(works.Work('w', [works.Call('go', ['program', 'slow'], {})], 0.05, 7), 1, 60, folder, results)
     assert results.values == {'renamed': {'weft': [1.0, 1.0]}}
     assert sorted(results.problems) == ['nothing was not built', 'program bad ended with 1: why', 'program slow took longer than 0.05 s']
     try:

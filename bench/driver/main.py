@@ -28,9 +28,9 @@ def arguments():
 
 def chosen(options):
     """(name, what to do with the results' folder of programs) for each work."""
-    many = 3 if options.quick else works.MOST_ROUNDS
+    many, budget = (3, 20) if options.quick else (works.MOST_ROUNDS, 90)
     script = os.path.join(ROOT, 'bench', 'ratio.sh')
-    found = [(work.name, lambda bin_dir, results, work=work: rounds.run(work, many, bin_dir, results))
+    found = [(work.name, lambda bin_dir, results, work=work: rounds.run(work, many, budget, bin_dir, results))
              for work in works.all_works(options.quick)]
     found += [(load.name, lambda bin_dir, results, load=load: network.run(load, script, bin_dir, results))
               for load in network.all_loads(options.quick)]

@@ -21,15 +21,15 @@ LIMIT = 1200  # s
 
 
 def all_loads(quick):
-    few, many = (3, 6) if quick else (7, 20)
-    short, second = (0.3, 1) if quick else (0.5, 1)
+    few, some, many = (3, 5, 6) if quick else (7, 15, 40)
+    short, second = 0.3, 1
     return [
         Load('echo_64', 'echo', 64, 1, many, short),
         Load('echo_1000', 'echo', 1000, 1, many, short),
         Load('echo_10000', 'echo', 10000, 1, few, second),
-        Load('echo_2_threads', 'echo', 64, 2, many // 2, short),
+        Load('echo_2_threads', 'echo', 64, 2, some, short),
         Load('http_wrk', 'http', 64, 1, few, second),
-        Load('http_load', 'http_load', 64, 1, many, short),
+        Load('http_load', 'http_load', 64, 1, some, short),
         Load('bulk_1', 'bulk', 1, 1, few, short),
         Load('bulk_64', 'bulk', 64, 1, few, short),
         Load('udp', 'udp', 64, 1, few, short),

@@ -1,8 +1,11 @@
 """Runs a work: round by round over all its calls, each round in another order, so that what drifts drifts for all."""
 
 import os
+import time
 
 from . import child, lines
+
+LEAST = 2  # rounds, however slow the machine
 
 
 def programs(argv):
@@ -45,9 +48,13 @@ def one(work, call, bin_dir, results):
     return True
 
 
-def run(work, rounds, bin_dir, results):
+def run(work, rounds, budget, bin_dir, results):
+    """At most so many rounds; and none begins, but for the first few, when the work has taken @budget seconds."""
     calls = present(work, bin_dir, results)
+    end = time.monotonic() + budget
     for turn in range(min(rounds, work.rounds)):
+        if turn >= LEAST and time.monotonic() > end:
+            break
         order = [calls[(i + turn) % len(calls)] for i in range(len(calls))]
         given_up = [call for call in order if not one(work, call, bin_dir, results)]
         calls = [call for call in calls if call not in given_up]
