@@ -72,18 +72,21 @@ def legend(canvas, columns, x, y):
         x += 40 + 7 * len(column)
 
 
+ABREAST, WIDTH, HEIGHT, HEAD = 3, 340, 330, 60  # panels in a row; the size of one; what stands above them
+
+
 def panels(found, heading, x_label, path):
     """@found: [(title, unit, curves)]."""
     found = [item for item in found if item[2]]
     if not found:
         return False
-    width, height = 340, 300
-    canvas = Canvas(40 + width * len(found), height + 90)
+    rows = (len(found) + ABREAST - 1) // ABREAST
+    canvas = Canvas(40 + WIDTH * min(len(found), ABREAST), HEAD + HEIGHT * rows)
     canvas.text(16, 24, heading, 15, bold=True)
     legend(canvas, {column for _, _, curves in found for column in curves}, 16, 46)
     for i, (title, unit, curves) in enumerate(found):
-        left = 70 + width * i
-        panel(canvas, (left, 90, left + width - 80, height + 30), title, curves, x_label, unit)
+        left, top = 70 + WIDTH * (i % ABREAST), HEAD + 30 + HEIGHT * (i // ABREAST)
+        panel(canvas, (left, top, left + WIDTH - 80, top + HEIGHT - 90), title, curves, x_label, unit)
     canvas.save(path)
     return True
 
