@@ -37,9 +37,9 @@ def cold():
     return Work('cold', calls, 60, MOST_ROUNDS)
 
 
-def alone(name, limit=60):
-    """A work that only weft has, whose program takes its time by itself."""
-    return Work(name, [Call('weft', [name], {})], limit, 1)
+def alone(name, argv, limit=120):
+    """A work that only weft has, whose program takes its rounds by itself."""
+    return Work(name, [Call('weft', argv, {})], limit, 1)
 
 
 def grow(what, counts, peers=()):
@@ -75,6 +75,7 @@ def all_works(quick):
         micro('timers', 'timers', one, rounds=5),
         cold(),
         micro('idle', 'idle', [[]], rounds=3, floor=False),
-        alone('memory'),
-        alone('fairness'),
+        alone('memory', ['memory']),
+        alone('fairness', ['fairness']),
+        alone('udp_batched', ['udp', '3' if quick else '9']),
     ] + growth(quick)
