@@ -12,6 +12,8 @@ from . import build, check, docs, machine, network, plots, results as outcome, r
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+NAME = 'results.json'
+
 
 def arguments():
     parser = argparse.ArgumentParser(prog='scripts/bench', description='weft beside its peers and beside bare C: one table.')
@@ -23,7 +25,10 @@ def arguments():
     parser.add_argument('--from', metavar='DIR', dest='source', help='measure nothing: take results.json from there')
     parser.add_argument('--write-docs', action='store_true', help='put table and plots into docs/performance.md')
     parser.add_argument('--check', action='store_true', help='check the driver itself, and end')
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.source and not os.path.isfile(os.path.join(options.source, NAME)):
+        parser.error('no %s in %s' % (NAME, options.source))
+    return options
 
 
 def chosen(options):
@@ -49,7 +54,7 @@ def measure(todo, results, folder):
             print('%.1f s' % (time.monotonic() - begin), file=sys.stderr)
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             results.about['disturbance'] = machine.disturbance(before, machine.busy(), used.ru_utime + used.ru_stime)
-            results.save(os.path.join(folder, 'results.json'))
+            results.save(os.path.join(folder, NAME))
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         results.problem('interrupted in %s: what came after it is missing' % name)
@@ -66,7 +71,7 @@ def show(options, results, folder):
     if options.write_docs:
         docs.write(ROOT, about, text, folder, made)
     print(about + '\n\n' + text)
-    print('In %s: results.json table.md %s' % (folder, ' '.join(made)))
+    print('In %s: %s' % (folder, ' '.join([NAME, 'table.md'] + made)))
 
 
 def interrupt(*_):
@@ -84,7 +89,9 @@ def main():
     folder = os.path.abspath(options.out or options.source or os.path.join(ROOT, 'build', 'bench'))
     os.makedirs(folder, exist_ok=True)
     if options.source:
-        show(options, outcome.load(os.path.join(options.source, 'results.json')), folder)
+        results = outcome.load(os.path.join(options.source, NAME))
+        results.save(os.path.join(folder, NAME))
+        show(options, results, folder)
         return 0
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, interrupt)
