@@ -55,7 +55,7 @@ def describe(root):
         'cpus': len(os.sched_getaffinity(0)),
         'memory_gib': round(int(memory) / 2 ** 20, 1) if memory else None,
         'system': field('/etc/os-release', r'^PRETTY_NAME="?([^"\n]+)'),
-        'kernel': platform.release(),
+        'kernel': '.'.join(platform.release().split('.')[:2]),
         'versions': versions(),
     }
 
