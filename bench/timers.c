@@ -1,15 +1,17 @@
-/* timers.c - 1,000,000 timers, beside libuv's own; and 1,000,000 stackless tasks asleep.   timers [timers | tasks [spread in ms]]
+/* timers.c - 1,000,000 timers, beside what their bare lists cost; and 1,000,000 stackless tasks asleep.
  *
- * timers: one task starts them all, drops 90 % of them (in random order, and for comparison in that of their memory), and waits for
- * the rest; libuv does the same, round by round in turn. Deadlines are random within the spread. A fire's cost is the CPU time of
- * the whole process, sleeping and waking included: the more timers a millisecond, the less of that for each.
- * tasks: each sleeps once. Their memory is all that the process has grown by. */
+ *   timers [WORKERS [SPREAD]]   timers tasks [SPREAD]
+ *
+ * One task starts a million, drops 90 % of them (in random order, and for comparison in that of their memory), and waits for the rest.
+ * Deadlines are random within SPREAD milliseconds (2,000). A fire's cost is the CPU time of the whole process, sleeping and waking, the
+ * task's poll and the drop included: the more timers a millisecond, the less of the former for each. The limit is what unlinking alone
+ * costs, which is misses of the cache: the node's line, and those of its two neighbours.
+ * tasks: each sleeps once. Their memory is all that the process has grown by; at_rest is CPU time while all of them sleep. */
 #include "bench_weft.h"
 
 #include <stdbool.h>
-#include <uv.h>
 
-enum { COUNT = 1000000, KEPT = COUNT / 10, ROUNDS = 5, SPREAD_MS = 2000, LEAD_MS = 2000 };
+enum { COUNT = 1000000, KEPT = COUNT / 10, ROUNDS = 5, SPREAD_MS = 2000, LEAD_MS = 2000, LINE = 64 };
 
 static int64_t spread_ms = SPREAD_MS;
 static uint32_t delay_ms[COUNT], order[COUNT]; /* the last KEPT of the order stay; they are sorted by delay */
@@ -48,7 +50,7 @@ static int by_index(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Another one for each round: both sides get the same. */
+/* Another one for each round. */
 static void make_plan(bool random_order)
 {
     shuffled = random_order;
@@ -77,7 +79,7 @@ static void add_outcome(struct outcome *o, int64_t began, int64_t started, int64
 
 /* ---- weft ---------------------------------------------------------------------------------------------------- */
 
-static weft_timer timers[COUNT];
+static _Alignas(LINE) weft_timer timers[COUNT];
 static struct outcome of_weft;
 
 struct driver {
@@ -142,74 +144,74 @@ static void *weft_round(void *arg)
     return arg;
 }
 
-/* ---- libuv --------------------------------------------------------------------------------------------------- */
+/* ---- the limit ----------------------------------------------------------------------------------------------- */
 
-static uv_timer_t peers[COUNT];
-static struct outcome of_libuv;
-static uint32_t peers_fired;
+/* What any wheel of linked nodes pays for the same cancels: as many nodes of the same size in lists as long, and nothing but the unlinking. */
+struct bare {
+    struct bare *next, *prev;
+    uint64_t rest[6];
+};
 
-static void peer_fired(uv_timer_t *timer)
+_Static_assert(sizeof(struct bare) == sizeof(weft_timer), "the same lines are touched");
+
+enum { SLOT_MS = 64, SLOTS = 4096 };
+
+static _Alignas(LINE) struct bare bare[COUNT];
+static struct bare slots[SLOTS];
+static struct bench_series limit, limit_in_order;
+
+static void bare_link(struct bare *n, struct bare *slot)
 {
-    (void)timer;
-    peers_fired++;
+    n->next = slot;
+    n->prev = slot->prev;
+    slot->prev->next = n;
+    slot->prev = n;
 }
 
-static void libuv_round(void)
+static void bare_unlink(struct bare *n)
 {
-    uv_loop_t loop;
-    BENCH_CHECK(uv_loop_init(&loop) == 0);
-    int64_t began = bench_now();
-    for (uint32_t i = 0; i < COUNT; i++) {
-        uv_timer_init(&loop, &peers[i]);
-        uv_timer_start(&peers[i], peer_fired, delay_ms[i], 0);
-    }
-    int64_t started = bench_now();
-    for (uint32_t i = 0; i < COUNT - KEPT; i++)
-        uv_timer_stop(&peers[order[i]]);
-    int64_t cancelled = bench_now(), cpu = cpu_now();
-    peers_fired = 0;
-    for (uint32_t i = COUNT - KEPT; !shuffled && i < COUNT; i++)
-        uv_timer_stop(&peers[order[i]]);
-    BENCH_CHECK(uv_run(&loop, UV_RUN_DEFAULT) == 0 && peers_fired == (shuffled ? KEPT : 0));
-    add_outcome(&of_libuv, began, started, cancelled, cpu_now() - cpu);
+    n->next->prev = n->prev;
+    n->prev->next = n->next;
+}
+
+static void limit_round(void)
+{
+    for (int i = 0; i < SLOTS; i++)
+        slots[i].next = slots[i].prev = &slots[i];
     for (uint32_t i = 0; i < COUNT; i++)
-        uv_close((uv_handle_t *)&peers[i], NULL);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    BENCH_CHECK(uv_loop_close(&loop) == 0);
+        bare_link(&bare[i], &slots[delay_ms[i] / SLOT_MS % SLOTS]);
+    int64_t began = bench_now();
+    for (uint32_t i = 0; i < COUNT - KEPT; i++)
+        bare_unlink(&bare[order[i]]);
+    bench_add(shuffled ? &limit : &limit_in_order, (double)(bench_now() - began) / (COUNT - KEPT));
 }
 
 /* ---- both ---------------------------------------------------------------------------------------------------- */
 
+static unsigned workers = 1;
+
 static void both(bool random_order)
 {
     make_plan(random_order);
-    libuv_round();
-    bench_run(1, weft_round);
+    limit_round();
+    bench_run(workers, weft_round);
 }
 
-static void print_outcome(const char *who, struct outcome *o)
+static void rounds(void)
 {
-    char name[64];
-    snprintf(name, sizeof name, "timers_start_%s", who);
-    bench_print(name, &o->start, "ns/timer");
-    snprintf(name, sizeof name, "timers_cancel_%s", who);
-    bench_print(name, &o->cancel, "ns/timer");
-    snprintf(name, sizeof name, "timers_cancel_in_order_%s", who);
-    bench_print(name, &o->in_order, "ns/timer");
-    snprintf(name, sizeof name, "timers_fire_%s", who);
-    bench_print(name, &o->fire, "ns CPU/timer");
-}
-
-static void compare(void)
-{
-    both(false); /* the memory's first touch */
-    of_weft = of_libuv = (struct outcome){0};
+    both(true); /* the memory's first touch */
+    of_weft = (struct outcome){0};
+    limit = limit_in_order = (struct bench_series){0};
     for (int i = 0; i < ROUNDS; i++) {
         both(true);
         both(false);
     }
-    print_outcome("weft", &of_weft);
-    print_outcome("libuv", &of_libuv);
+    bench_print("timers_start", &of_weft.start, "ns/timer");
+    bench_print("timers_cancel", &of_weft.cancel, "ns/timer");
+    bench_print("timers_cancel_in_order", &of_weft.in_order, "ns/timer");
+    bench_print("timers_fire", &of_weft.fire, "ns/timer");
+    bench_print("timers_cancel_limit", &limit, "ns/timer");
+    bench_print("timers_cancel_in_order_limit", &limit_in_order, "ns/timer");
 }
 
 /* ---- a million asleep ---------------------------------------------------------------------------------------- */
@@ -274,14 +276,15 @@ static void *sleep_all(void *arg)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2)
-        return bench_again(argv[0], "timers") | bench_again(argv[0], "tasks");
+    bool tasks = argc > 1 && strcmp(argv[1], "tasks") == 0;
+    if (argc > 1 && !tasks)
+        workers = (unsigned)atoi(argv[1]);
     if (argc > 2)
         spread_ms = atoi(argv[2]);
-    BENCH_CHECK(spread_ms > 0);
-    if (strcmp(argv[1], "tasks") == 0)
+    BENCH_CHECK(spread_ms > 0 && workers > 0);
+    if (tasks)
         bench_run(1, sleep_all);
     else
-        compare();
+        rounds();
     return 0;
 }
