@@ -6,7 +6,7 @@
  * Deadlines are random within SPREAD milliseconds (2,000). A fire's cost is the CPU time of the whole process, sleeping and waking, the
  * task's poll and the drop included: the more timers a millisecond, the less of the former for each. The limit is what unlinking alone
  * costs, which is misses of the cache: the node's line, and those of its two neighbours.
- * tasks: each sleeps once. Their memory is all that the process has grown by; at_rest is CPU time while all of them sleep. */
+ * tasks: each sleeps once. Their memory is all that the process has grown by. */
 #include "bench_weft.h"
 
 #include <stdbool.h>
