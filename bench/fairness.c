@@ -180,6 +180,14 @@ static void round_of(struct outcome *o, bool with_burner)
     free(c.all);
 }
 
+static int rounds(void)
+{
+    const char *text = getenv("BENCH_ROUNDS");
+    int n = text ? atoi(text) : ROUNDS;
+    BENCH_CHECK(n > 0 && n <= BENCH_ROUNDS_MAX);
+    return n;
+}
+
 int main(int argc, char **argv)
 {
     struct outcome idle = {0}, burnt = {0};
@@ -189,7 +197,7 @@ int main(int argc, char **argv)
         workers = (unsigned)atoi(argv[2]);
     BENCH_CHECK(count > 0 && workers > 0);
     bench_raise_nofile();
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = rounds(); i > 0; i--) {
         round_of(&idle, false);
         round_of(&burnt, true);
     }

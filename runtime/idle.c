@@ -129,8 +129,12 @@ static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
     wf_count(&w->rescues, 1);
 }
 
+/* Each looks at all the others, which is a line fetched for each: often enough for those that are stuck, and no more. */
 void wf_idle_rescue(wf_worker *w, int64_t now)
 {
+    if (now - w->cared_at < STUCK / 4)
+        return;
+    w->cared_at = now;
     for (unsigned i = 0; i < w->rt->count; i++)
         if (w->rt->workers[i] != w)
             rescue(w, w->rt->workers[i], now);

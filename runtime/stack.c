@@ -1,9 +1,9 @@
 /* stack.c - see stack.h.
  *
  * A stack's way: carved from a slab and guarded when the depot has none (the only time it costs system calls), handed
- * out, put into the owner's magazine, handed out again. Magazines that are full spill their coldest half to the depot
- * and give its memory back to the system on the way; empty ones refill from there. A slab of which nobody has used a stack for a while is
- * unmapped: the page tables of cold stacks, which guards need too, are more than many a program has otherwise.
+ * out, put into the owner's magazine, handed out again. Magazines that are full spill their coldest half to the depot;
+ * empty ones refill from there. In the depot a stack is warm. If nobody needs it for a while it gives its memory back to the system
+ * and is cold. A slab whose stacks are all cold is unmapped: their page tables, which guards need too, are more than many a program has otherwise.
  *
  * Ways in which it goes otherwise: no map for a slab of many stacks (a slab of one is tried), none for that
  * (WEFT_ENOMEM); no MADV_GUARD_INSTALL in this kernel (mprotect, which costs two maps a stack), the map count nearly
@@ -59,20 +59,20 @@ enum {
 
 typedef struct wf_slab {
     wf_node all;    /* in the pool's list */
-    wf_node depot;  /* in one of its depot's lists, while nobody uses some of its stacks */
-    wf_stack *cold; /* those */
+    wf_node partly; /* in its depot's list, while some of its stacks are cold */
+    wf_stack *cold; /* those, linked by next */
     char *map;
     size_t bytes;
-    uint32_t stacks, carved; /* stack[0 .. carved) were handed out at least once */
-    uint32_t idle;           /* how many are cold */
+    uint32_t stacks, carved;     /* stack[0 .. carved) were handed out at least once */
+    uint32_t unused, cold_count; /* how many of them nobody uses, and how many of those are cold */
     wf_stack stack[];
 } wf_slab;
 
 typedef struct depot {
-    wf_list partly;   /* slabs of whose stacks nobody uses some */
-    wf_list wholly;   /* … any, the latest of them last */
+    wf_list warm;     /* stacks that nobody uses, the latest last */
     wf_spare spare;   /* how many those are */
-    uint64_t count;   /* stacks that nobody uses */
+    wf_list partly;   /* slabs with cold stacks */
+    uint64_t count;   /* stacks that nobody uses, warm and cold, and those that are cooling */
     wf_slab *filling; /* the slab that may have uncarved stacks, or NULL */
     uint32_t slabs;   /* how many there are */
 } depot;
@@ -232,7 +232,7 @@ static wf_slab *slab_next(depot *d, unsigned order) WF_REQUIRES(lock)
     if (!slab)
         return NULL;
     wf_list_push_back(&pool.slabs, &slab->all);
-    wf_node_init(&slab->depot);
+    wf_node_init(&slab->partly);
     d->slabs++;
     d->filling = slab;
     return slab;
@@ -266,60 +266,61 @@ static void first_use(wf_stack *stack)
 
 /* --- the depot --- */
 
-static bool is_wholly_idle(const wf_slab *slab) { return slab->idle == slab->carved; }
-
-/* It has no idle ones any more, or the first, or comes to rest, or has rested. */
-static void slab_enlist(depot *d, wf_slab *slab) WF_REQUIRES(lock)
+static void unlink_warm(wf_stack *stack) WF_REQUIRES(lock)
 {
-    wf_node_unlink(&slab->depot);
-    if (slab->idle > 0)
-        wf_list_push_back(is_wholly_idle(slab) ? &d->wholly : &d->partly, &slab->depot);
+    wf_node_unlink(&stack->node);
+    stack->warm = false;
 }
 
-/* From a slab that is in use anyway, else from the one that came to rest last. */
-static wf_stack *depot_pop(depot *d) WF_REQUIRES(lock)
+static wf_stack *pop_warm(depot *d) WF_REQUIRES(lock)
 {
-    if (d->count == 0)
+    if (wf_list_empty(&d->warm))
         return NULL;
-    wf_node *node = wf_list_empty(&d->partly) ? d->wholly.head.prev : d->partly.head.next;
-    wf_slab *slab = wf_container(node, wf_slab, depot);
-    bool rested = is_wholly_idle(slab);
-    wf_stack *stack = slab->cold;
-    slab->cold = stack->next;
-    slab->idle--;
-    d->count--;
-    if (rested)
-        wf_spare_take(&d->spare);
-    if (rested || slab->idle == 0)
-        slab_enlist(d, slab);
+    wf_stack *stack = wf_container(d->warm.head.prev, wf_stack, node);
+    unlink_warm(stack);
+    wf_spare_take(&d->spare);
     return stack;
 }
 
-static void depot_push_locked(depot *d, wf_stack *stack) WF_REQUIRES(lock)
+static wf_stack *pop_cold(depot *d) WF_REQUIRES(lock)
 {
-    wf_slab *slab = stack->slab;
-    stack->next = slab->cold;
-    slab->cold = stack;
-    slab->idle++;
-    d->count++;
-    if (is_wholly_idle(slab))
-        wf_spare_add(&d->spare);
-    if (slab->idle == 1 || is_wholly_idle(slab))
-        slab_enlist(d, slab);
+    if (wf_list_empty(&d->partly))
+        return NULL;
+    wf_slab *slab = wf_container(d->partly.head.next, wf_slab, partly);
+    wf_stack *stack = slab->cold;
+    slab->cold = stack->next;
+    if (--slab->cold_count == 0)
+        wf_node_unlink(&slab->partly);
+    return stack;
 }
 
-/* Guards survive this: the kernel leaves installed ones alone, and the others lie outside. */
-static void cool(wf_stack *stack) { madvise(stack->base, stack->size, MADV_DONTNEED); }
+static wf_stack *depot_pop(depot *d) WF_REQUIRES(lock)
+{
+    wf_stack *stack = pop_warm(d);
+    stack = stack ? stack : pop_cold(d);
+    if (stack) {
+        stack->slab->unused--;
+        d->count--;
+    }
+    return stack;
+}
+
+static void push_warm(depot *d, wf_stack *stack) WF_REQUIRES(lock)
+{
+    wf_list_push_back(&d->warm, &stack->node);
+    stack->warm = true;
+    stack->slab->unused++;
+    wf_spare_add(&d->spare);
+    d->count++;
+}
 
 static void depot_push(wf_stack *const *stack, uint32_t count)
 {
     if (count == 0)
         return;
-    for (uint32_t i = 0; i < count; i++)
-        cool(stack[i]);
     wf_mutex_lock(&lock);
     for (uint32_t i = 0; i < count; i++)
-        depot_push_locked(&pool.depot[stack[i]->order], stack[i]);
+        push_warm(&pool.depot[stack[i]->order], stack[i]);
     wf_mutex_unlock(&lock);
 }
 
@@ -338,35 +339,76 @@ static wf_stack *depot_get(unsigned order)
 
 /* --- back to the system --- */
 
-/* The one that has rested longest, if its time has come: nobody else knows of it any more. */
-static wf_slab *take_due(depot *d, int64_t now) WF_REQUIRES(lock)
+/* Guards survive this: the kernel leaves installed ones alone, and the others lie outside. */
+static void cool(wf_stack *stack) { madvise(stack->base, stack->size, MADV_DONTNEED); }
+
+static void put_cold(depot *d, wf_stack *stack) WF_REQUIRES(lock)
 {
-    if (!wf_spare_is_due(&d->spare, now))
-        return NULL;
-    wf_slab *slab = wf_container(d->wholly.head.next, wf_slab, depot);
-    wf_spare_drop(&d->spare);
-    wf_node_unlink(&slab->depot);
+    wf_slab *slab = stack->slab;
+    stack->next = slab->cold;
+    slab->cold = stack;
+    if (++slab->cold_count == 1)
+        wf_list_push_back(&d->partly, &slab->partly);
+}
+
+/* Nobody uses any of its stacks, and as many warm ones as it has are due. */
+static bool may_go(const depot *d, const wf_slab *slab) WF_REQUIRES(lock)
+{
+    return slab->unused == slab->carved && slab->unused - slab->cold_count <= d->spare.due;
+}
+
+/* Nobody knows of it any more. */
+static void forget_slab(depot *d, wf_slab *slab) WF_REQUIRES(lock)
+{
+    for (uint32_t i = 0; i < slab->carved; i++) {
+        if (!slab->stack[i].warm)
+            continue;
+        unlink_warm(&slab->stack[i]);
+        wf_spare_drop(&d->spare);
+    }
+    wf_node_unlink(&slab->partly);
     wf_node_unlink(&slab->all);
     d->count -= slab->carved;
-    pool.carved -= slab->carved;
     d->slabs--;
+    pool.carved -= slab->carved;
     if (d->filling == slab)
         d->filling = NULL;
-    return slab;
+}
+
+/* The stack that has rested longest, if its time has come; or its whole slab, which is cheaper than one stack after the other. */
+static bool release_one(depot *d, int64_t now)
+{
+    wf_mutex_lock(&lock);
+    bool due = wf_spare_is_due(&d->spare, now);
+    wf_stack *stack = due ? wf_container(d->warm.head.next, wf_stack, node) : NULL;
+    wf_slab *slab = due && may_go(d, stack->slab) ? stack->slab : NULL;
+    if (slab) {
+        forget_slab(d, slab);
+    } else if (due) {
+        unlink_warm(stack);
+        wf_spare_drop(&d->spare);
+    }
+    wf_mutex_unlock(&lock);
+    if (slab) {
+        slab_unmap(slab);
+    } else if (due) {
+        cool(stack);
+        wf_mutex_lock(&lock);
+        put_cold(d, stack);
+        wf_mutex_unlock(&lock);
+    }
+    return due;
 }
 
 static int64_t trim(depot *d, int64_t now)
 {
-    enum { AT_ONCE = 32 };
-    for (int left = AT_ONCE;; left--) {
-        wf_mutex_lock(&lock);
-        wf_slab *slab = left > 0 ? take_due(d, now) : NULL;
-        int64_t next = wf_spare_next(&d->spare);
-        wf_mutex_unlock(&lock);
-        if (!slab)
-            return next;
-        slab_unmap(slab);
+    enum { AT_ONCE = 64 };
+    for (int i = 0; i < AT_ONCE && release_one(d, now); i++) {
     }
+    wf_mutex_lock(&lock);
+    int64_t next = wf_spare_next(&d->spare);
+    wf_mutex_unlock(&lock);
+    return next;
 }
 
 int64_t wf_stacks_trim(int64_t now)
@@ -518,8 +560,8 @@ static void pool_init(void) WF_REQUIRES(lock)
     wf_list_init(&pool.slabs);
     for (unsigned i = 0; i < ORDERS; i++) {
         pool.depot[i] = (depot){0};
+        wf_list_init(&pool.depot[i].warm);
         wf_list_init(&pool.depot[i].partly);
-        wf_list_init(&pool.depot[i].wholly);
     }
 }
 

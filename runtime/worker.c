@@ -31,16 +31,22 @@ static void schedule_pinned(wf_worker *w, weft_task *task)
     wf_reactor_ring(&owner->reactor, WF_RUNG);
 }
 
-/* From a thread that is no worker of the runtime: nothing here is touched once the entrant is counted out. */
-static void schedule_foreign(weft_runtime *rt, weft_task *task)
+/* From a thread that is no worker of the runtime, and has been counted as an entrant. */
+static void publish(weft_runtime *rt, weft_task *task)
 {
-    wf_add_seq(&rt->entrants, 1);
     if (task->flags & WF_TASK_PINNED) {
         schedule_pinned(NULL, task);
     } else {
         wf_inject_push(&rt->inject, task);
         wf_idle_notify(rt);
     }
+}
+
+/* Nothing here is touched once the entrant is counted out. */
+static void schedule_foreign(weft_runtime *rt, weft_task *task)
+{
+    wf_add_seq(&rt->entrants, 1);
+    publish(rt, task);
     wf_sub_seq(&rt->entrants, 1);
 }
 
@@ -67,7 +73,7 @@ static void spill_fresh(wf_worker *w)
 void wf_schedule_fresh(wf_worker *w, weft_task *task)
 {
     if (wf_unlikely(!w)) {
-        schedule_foreign(task->rt, task);
+        publish(task->rt, task);
         return;
     }
     if (wf_unlikely(task->flags & WF_TASK_PINNED)) {
@@ -171,7 +177,7 @@ static void look_around(wf_worker *w)
     wf_store_rlx(&w->seen_at, now);
     if (w->tick_seen != w->polls.v) {
         w->tick_seen = w->polls.v;
-        wf_store_rlx(&w->rt->active_at, now);
+        wf_idle_note_activity(w->rt, now);
     }
     wf_reactor_turn(&w->reactor, now, room_for_events(w));
     wf_timers_expire(&w->timers, wf_worker_time(w, now));

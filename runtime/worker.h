@@ -32,6 +32,7 @@ typedef struct wf_worker {
     uint64_t tick_seen; /* polls at the last look around */
     int64_t now;        /* wf_now() at the last look around */
     int64_t oldest_at;  /* when the oldest fresh task was last preferred */
+    int64_t cared_at;   /* when it last looked after its neighbours */
     uint64_t looked_at; /* wf_cycles() at the last look around */
     uint64_t moment;    /* how many of them are too few for another */
     bool orderly;       /* the order must not depend on the clock */
@@ -58,10 +59,12 @@ typedef struct wf_worker {
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
     wf_a64 quiet_at, rested_at; /* with the paused clock: see paused.c */
-    wf_ai64 seen_at;            /* wf_now() when it last looked around or woke up: long ago, and a task holds it */
+
+    /* The same, but all the others do read it, again and again: on a line of its own. */
+    alignas(WF_CACHE_LINE) wf_ai64 seen_at; /* wf_now() when it last looked around or woke up: long ago, and a task holds it */
 
     /* Anybody, by their own rules. */
-    wf_aptr lender; /* a task that waits for the lent one's poll, then goes on; whoever exchanges it to NULL polls it */
+    alignas(WF_CACHE_LINE) wf_aptr lender; /* a task that waits for the lent one's poll, then goes on; whoever exchanges it to NULL polls it */
     wf_deque fresh;
     wf_ring woken;
     wf_mailbox pinned_mail; /* pinned tasks woken elsewhere */
@@ -91,7 +94,8 @@ void wf_worker_leave(wf_worker *w);
 /* The loop has an end, and that has come. Looked at after the worker has said that it sleeps, so that no end is missed. */
 bool wf_worker_is_leaving(wf_worker *w);
 
-/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL. */
+/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL: then the caller is counted as an
+ * entrant. */
 void wf_schedule_fresh(wf_worker *w, weft_task *task);
 
 /* The strand that runs waits for @task, the newest that it spawned: let the worker poll that one first, and then the strand again, with

@@ -422,12 +422,15 @@ Test(headers_threads, a_walk_while_two_workers_get_put_and_pass_on_meets_only_va
     wf_heap_orphan(t.heap);
 }
 
-/* Chunks are filled, emptied and given back under the walker's feet. */
+/* Chunks are filled, emptied and given back under the walker's feet, until it has met some places. */
+static wf_a64 met;
+
 static void *fill_and_trim(void *arg)
 {
+    enum { LIMIT = 10000 };
     town *t = arg;
-    int64_t now = 0;
-    for (size_t round = wf_test_scale(10); round > 0; round--, now += 10 * WF_SPARE_PERIOD) {
+    size_t least = wf_test_scale(10);
+    for (size_t round = 0; round < least || (wf_load_rlx(&met) == 0 && round < LIMIT); round++) {
         for (size_t i = 0; i < MORE; i++) {
             held[i] = wf_header_get(t->heap, NULL);
             cr_assert_eq(wf_load_acq(&held[i]->state), 0u);
@@ -435,7 +438,7 @@ static void *fill_and_trim(void *arg)
         }
         for (size_t i = 0; i < MORE; i++)
             wf_header_put(held[i], NULL);
-        trim_twice(t->heap, now);
+        trim_twice(t->heap, (int64_t)round * 10 * WF_SPARE_PERIOD);
     }
     wf_add_acqrel(&t->working, (uint32_t)-1);
     return NULL;
@@ -445,14 +448,16 @@ Test(headers_threads, a_walk_while_chunks_are_given_back_meets_only_valid_words)
 {
     town t = {.heap = wf_heap_create(), .working = {1}};
     pthread_t thread;
-    size_t met = 0;
+    wf_store_rlx(&met, 0);
     cr_assert_eq(pthread_create(&thread, NULL, fill_and_trim, &t), 0);
     while (wf_load_acq(&t.working) > 0) {
-        wf_heap_walk(t.heap, looks, &met);
+        size_t n = 0;
+        wf_heap_walk(t.heap, looks, &n);
+        wf_add_rlx(&met, n);
         sched_yield();
     }
     pthread_join(thread, NULL);
-    cr_assert_gt(met, 0u);
+    cr_assert_gt(wf_load_rlx(&met), 0u);
     cr_assert_eq(walked(t.heap, counts), 0u, "all was given back");
     wf_heap_orphan(t.heap);
 }
