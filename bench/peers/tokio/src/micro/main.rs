@@ -1,8 +1,21 @@
 //! peer_tokio_micro - Tokio's side of the works of bench/README.md.   peer_tokio_micro WORK [WORKERS [N]]
 //!
 //! Tokio as its documentation teaches it: spawned tasks, JoinHandles, its own channels and timers, all drivers on, as #[tokio::main] has them. WORKERS is
-//! worker_threads; one worker is the runtime that is quicker with that work, as its user would choose. A work runs in a spawned task, because the thread
-//! of block_on() is none of the workers. What is idiomatic in a work, and why, stands with it.
+//! worker_threads, 1 where it does not matter; one worker is the runtime that is quicker with that work, as its user would choose. A work runs in a spawned
+//! task, because the thread of block_on() is none of the workers. What each work is, and why that is how Tokio does it:
+//!
+//! - yield: a task wakes itself, which is a third of the price of yield_now()
+//! - spawn_join: a JoinHandle is awaited
+//! - million: the JoinHandles in a Vec, which is cheaper than a JoinSet
+//! - skynet: a function that spawns and returns the JoinHandle, so that no future of it is boxed
+//! - grow_tasks: all wait for one Notify, and notify_waiters() wakes everybody
+//! - pingpong: two bounded mpsc channels of one place
+//! - pingpong_notify: two Notify, the cheapest that Tokio has where no value goes with it
+//! - forced: pingpong between two current_thread runtimes, as one runtime would take both tasks to one worker
+//! - mpsc: a bounded mpsc channel of 1,024
+//! - idle: a Sleep is the task's whole future
+//! - timers, grow_timers: Sleeps in one task, polled where they lie, without a task, a Box or a set of futures for them
+//! - cold: a runtime, one task, and the runtime's end
 mod channels;
 mod idle;
 mod measure;
