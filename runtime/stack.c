@@ -314,6 +314,9 @@ static void push_warm(depot *d, wf_stack *stack) WF_REQUIRES(lock)
     d->count++;
 }
 
+/* Guards survive this: the kernel leaves installed ones alone, and the others lie outside. */
+static void cool(wf_stack *stack) { madvise(stack->base, stack->size, MADV_DONTNEED); }
+
 static void depot_push(wf_stack *const *stack, uint32_t count)
 {
     if (count == 0)
@@ -338,9 +341,6 @@ static wf_stack *depot_get(unsigned order)
 }
 
 /* --- back to the system --- */
-
-/* Guards survive this: the kernel leaves installed ones alone, and the others lie outside. */
-static void cool(wf_stack *stack) { madvise(stack->base, stack->size, MADV_DONTNEED); }
 
 static void put_cold(depot *d, wf_stack *stack) WF_REQUIRES(lock)
 {
@@ -533,10 +533,13 @@ void wf_stack_put_slow(wf_stack_cache *cache, wf_stack *stack)
         canary_check(stack);
     /* Whoever still points into a stack that was given back is told so. */
     ASAN_POISON_MEMORY_REGION(stack->base, stack->size);
-    if (cache && cache->order == stack->order)
+    if (cache && cache->order == stack->order) {
         cache_put(cache, stack);
-    else
-        depot_push(&stack, 1);
+        return;
+    }
+    if (!cache) /* no worker, and perhaps no runtime, which would ask for what is due */
+        cool(stack);
+    depot_push(&stack, 1);
 }
 
 /* --- users --- */

@@ -220,10 +220,14 @@ static void get_some(void)
     }
 }
 
+/* As a worker does that then rests. */
 static void put_some(void)
 {
+    wf_stack_cache cache;
+    wf_stack_cache_init(&cache, DEFAULT_SIZE);
     for (size_t i = 0; i < SOME; i++)
-        wf_stack_put(NULL, some[i]);
+        wf_stack_put(&cache, some[i]);
+    wf_stack_cache_flush(&cache);
 }
 
 /* What lay unused from one trim to the next goes. */
@@ -288,6 +292,17 @@ Test(stack, slabs_at_rest_for_a_period_are_unmapped_and_more_are_made_when_neede
         cr_assert_eq(resident(base, page()), -1);
         cr_assert_leq(count_maps(), maps + OF_OTHERS);
     }
+    wf_stacks_release();
+}
+
+Test(stack, who_has_no_magazine_gives_the_memory_back_at_once)
+{
+    wf_stacks_acquire();
+    get_some();
+    for (size_t i = 0; i < SOME; i++)
+        wf_stack_put(NULL, some[i]);
+    for (size_t i = 0; i < SOME; i++)
+        cr_assert_eq(resident(some[i]->base, some[i]->size), 0);
     wf_stacks_release();
 }
 

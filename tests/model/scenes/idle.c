@@ -191,7 +191,7 @@ IDLE_SCENE(idle_alone, .setup = one_worker, .threads = {sleepy_worker, spawn_any
 IDLE_SCENE(idle_inject, .setup = two_workers, .threads = {sleepy_searcher, sleepy_worker, spawn_anywhere}, SLEEPING,
            .preemptions = 1, .stale = 1, .random = 1000);
 IDLE_SCENE(idle_two_inject, .setup = two_workers,
-           .threads = {sleepy_searcher, sleepy_worker, spawn_anywhere, spawn_anywhere}, SLEEPING, .random = 3000);
+           .threads = {sleepy_searcher, sleepy_worker, spawn_anywhere, spawn_anywhere}, SLEEPING, .random = 8000);
 IDLE_SCENE(idle_pinned, .setup = two_workers, .threads = {sleepy_searcher, sleepy_worker, spawn_on_0, spawn_on_1},
            SLEEPING, .random = 2000);
 IDLE_SCENE(idle_pinned_and_inject, .setup = two_workers,
