@@ -77,5 +77,5 @@ def all_works(quick):
         micro('idle', 'idle', [[]], rounds=3, floor=False),
         alone('memory', ['memory']),
         alone('fairness', ['fairness'], 5),
-        alone('udp_batched', ['udp', '3' if quick else '9']),
+        alone('udp_batched', ['udp', '3' if quick else '5']),
     ] + growth(quick)
