@@ -169,7 +169,7 @@ int64_t weft_now(void)
 
 /* ---- awaiting ----------------------------------------------------------------------------------------------- */
 
-int wf_await_entry_slow(wf_exec **out)
+int wf_await_entry_any(wf_exec **out)
 {
     wf_exec *exec = wf_exec_current();
     *out = exec;

@@ -60,9 +60,9 @@ typedef struct wf_exec_ops {
 
 typedef struct wf_exec {
     const wf_exec_ops *ops;
-    weft_context cx; /* with this execution's own waker */
-    const wf_a64 *asks; /* while it has none of WF_EXEC_ASKS, nothing interrupts: of an execution that can wait; NULL: ask */
-    wf_body *body;      /* the innermost one that runs in it */
+    const wf_a64 *signs;      /* a strand's task word: without WF_SIGNS in it nothing interrupts. NULL: ask ops */
+    weft_context cx;          /* with this execution's own waker */
+    wf_body *body;            /* the innermost one that runs in it */
     weft_task *task;          /* the task, or NULL outside one */
     weft_runtime *rt;         /* where it spawns and opens sockets, or NULL */
     struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */
@@ -79,20 +79,8 @@ typedef struct wf_exec {
 
 enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
 
-/* Bits of a task's word: see runtime/state.h. */
-#define WF_EXEC_ASKS UINT64_C(0x30)
-
-/* Known without a call that nothing interrupts it, and so that it can wait but for callbacks. */
-static inline bool wf_exec_is_undisturbed(const wf_exec *exec)
-{
-    return exec->asks && !(wf_load_rlx(exec->asks) & WF_EXEC_ASKS);
-}
-
-/* See wf_exec_ops. */
-static inline int wf_exec_interruption(wf_exec *exec)
-{
-    return wf_likely(wf_exec_is_undisturbed(exec)) ? 0 : exec->ops->interruption(exec);
-}
+/* In a task word: an abort was requested, or a scope may have fired. See runtime/state.h, which is above this. */
+#define WF_SIGNS UINT64_C(0x30)
 
 static inline bool wf_exec_can_wait(const wf_exec *exec) { return exec->ops->suspend && exec->callbacks == 0; }
 
@@ -131,16 +119,23 @@ ssize_t wf_await(const wf_op_ops *ops, void *op, int64_t deadline);
 /* The same without interruptions, for ends that always complete. Returns WEFT_EDEADLK where nothing can wait. */
 ssize_t wf_await_shielded(const wf_op_ops *ops, void *op);
 
-/* The same as wf_await_entry(), for those that cannot tell at a glance. */
-int wf_await_entry_slow(wf_exec **exec);
+/* wf_await_entry() of whoever is no strand, or has been told something. */
+int wf_await_entry_any(wf_exec **exec);
 
 /* 0, or the code with which an await must return before it does anything. */
 static inline int wf_await_entry(wf_exec **out)
 {
     wf_exec *exec = *out = wf_here();
-    if (wf_likely(exec && exec->callbacks == 0 && wf_exec_is_undisturbed(exec)))
+    if (wf_likely(exec && exec->signs && exec->callbacks == 0 && !(wf_load_rlx(exec->signs) & WF_SIGNS)))
         return 0;
-    return wf_await_entry_slow(out);
+    return wf_await_entry_any(out);
+}
+
+/* See wf_exec_ops. Asked twice in every wait: so a strand's word is looked at here. */
+static inline int wf_interruption(wf_exec *exec)
+{
+    bool none = exec->signs && !(wf_load_rlx(exec->signs) & WF_SIGNS);
+    return wf_likely(none) ? 0 : exec->ops->interruption(exec);
 }
 
 /* Call @fn(@value), a user's drop or release, with waiting forbidden. NULL @fn: nothing. */
@@ -183,12 +178,12 @@ static inline ssize_t wf_give_up(wf_exec *exec, const wf_op_ops *ops, void *op, 
     return why == WEFT_EPANIC ? WEFT_ECANCELED : wf_meet(exec, why);
 }
 
-/* The rest of an await whose operation is pending. Inlined into what waits, so that nothing has to return across the switch; with a
+/* The rest of an await whose operation is pending. Inlined into what waits, so that nothing else has to return across the switch; with a
  * constant @ops its functions are inlined too. */
 WF_INLINE ssize_t wf_await_pending(wf_exec *exec, const wf_op_ops *ops, void *op, int64_t deadline)
 {
     for (;;) {
-        int why = wf_exec_interruption(exec);
+        int why = wf_interruption(exec);
         if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline) {
             why = WEFT_ETIMEDOUT;
             exec->cause = NULL;
@@ -202,18 +197,22 @@ WF_INLINE ssize_t wf_await_pending(wf_exec *exec, const wf_op_ops *ops, void *op
     }
 }
 
-/* wf_await() without the call, for the operations that must be fast. */
-WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+/* What follows wf_await_entry(). */
+WF_INLINE ssize_t wf_await_entered(wf_exec *exec, const wf_op_ops *ops, void *op, int64_t deadline)
 {
-    wf_exec *exec;
-    int why = wf_await_entry(&exec);
-    if (wf_unlikely(why < 0))
-        return why;
     ssize_t result = ops->poll(op, &exec->cx);
     if (result == WEFT_PENDING)
         return wf_await_pending(exec, ops, op, deadline);
     wf_spend(exec);
     return result;
+}
+
+/* wf_await() without the call, for the operations that must be fast. */
+WF_INLINE ssize_t wf_await_inline(const wf_op_ops *ops, void *op, int64_t deadline)
+{
+    wf_exec *exec;
+    int why = wf_await_entry(&exec);
+    return wf_likely(why == 0) ? wf_await_entered(exec, ops, op, deadline) : why;
 }
 
 #endif

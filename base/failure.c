@@ -2,20 +2,10 @@
 #include <base/failure.h>
 #include <weft/task.h>
 
-/* A failure is the address of a byte here: its index is the code's absolute value, so no state is needed to carry it. */
-static char failures[8192];
+char wf_failures[WF_FAILURES];
 
 void *weft_fail(int code)
 {
-    int index = code < 0 && code > -(int)sizeof failures ? -code : -WEFT_EINVAL;
-    return &failures[index];
-}
-
-bool wf_is_failure(const void *result, int *code)
-{
-    ptrdiff_t index = (ptrdiff_t)((uintptr_t)result - (uintptr_t)failures);
-    if (index < 0 || index >= (ptrdiff_t)sizeof failures)
-        return false;
-    *code = -(int)index;
-    return true;
+    int index = code < 0 && code > -(int)sizeof wf_failures ? -code : -WEFT_EINVAL;
+    return &wf_failures[index];
 }

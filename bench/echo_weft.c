@@ -1,10 +1,5 @@
-/* echo_weft.c - weft's echo server, to be measured against peer_epoll_echo.   echo_weft 127.0.0.1:7000 workers
- *
- * The plain program that anybody would write: a strand per connection, nothing tuned. SIGTERM or SIGINT ends it gracefully, and its CPU
- * time goes to standard error. Port 0: any; the line "listening on" tells which. */
-#include "bench.h"
-
-#include <weft.h>
+/* echo_weft.c - weft's echo server, to be measured against peer_epoll_echo.   echo_weft 127.0.0.1:7000 workers */
+#include "serve_weft.h"
 
 static void *echo(weft_stream *peer, void *arg)
 {
@@ -17,46 +12,4 @@ static void *echo(weft_stream *peer, void *arg)
     return NULL; /* weft_serve closes the stream */
 }
 
-static void *serve(void *arg)
-{
-    weft_serve_options options = WEFT_SERVE_OPTIONS_INIT;
-    options.drain_timeout = WEFT_SEC;
-    weft_serve(arg, echo, NULL, &options);
-    return NULL;
-}
-
-static void *app(void *arg)
-{
-    weft_listener *listener;
-    weft_task *server;
-    weft_addr addr;
-    char text[WEFT_ADDR_TEXT];
-    int err = weft_tcp_listen(&listener, arg, NULL);
-
-    if (err < 0) {
-        fprintf(stderr, "listen %s: %s\n", (const char *)arg, weft_strerror(err));
-        return weft_fail(err);
-    }
-    weft_listener_addr(listener, &addr);
-    printf("listening on %s\n", weft_addr_format(&addr, text, sizeof text));
-    fflush(stdout);
-
-    err = weft_spawn(&server, serve, listener);
-    if (err == 0) {
-        weft_shutdown_signal();
-        weft_task_close(server);
-    }
-    weft_listener_close(listener);
-    return err < 0 ? weft_fail(err) : NULL;
-}
-
-int main(int argc, char **argv)
-{
-    static char any[] = "127.0.0.1:0";
-    weft_options options = WEFT_OPTIONS_INIT;
-    options.workers = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
-    bench_raise_nofile();
-    int err = weft_run_with(&options, app, argc > 1 ? argv[1] : any, NULL);
-    bench_print_cpu();
-    return err < 0;
-}
+int main(int argc, char **argv) { return serve_main(argc, argv, echo); }

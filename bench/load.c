@@ -1,55 +1,45 @@
-/* load.c - a closed-loop load for echo servers.   load 127.0.0.1:PORT connections seconds size [threads [pid]]
+/* load.c - a closed-loop load for echo and HTTP servers.   load 127.0.0.1:PORT connections seconds size|http [threads [pid]]
  *
  * Each connection sends @size bytes, waits until as many have come back, and starts again: nobody ever has two requests under way.
- * First all connect, in waves (a wave is over when its last connection has been echoed to, so the server's backlog never
+ * With "http" it sends a GET and waits for the hello of hello.h, whatever the headers.
+ * First all connect, in waves (a wave is over when its last connection has got an answer, so the server's backlog never
  * overflows); then a warm-up; then the measured time. With @pid, that process's CPU time per request is measured too, over
- * exactly the measured time. Every step has a time limit. Connections end with a reset: no TIME_WAIT fills the port range.
+ * exactly the measured time. "least" says how fair the server is: the requests of the connection that got fewest, against the mean.
+ * Every step has a time limit. Connections end with a reset: no TIME_WAIT fills the port range.
  * Exits with 1 when connections were lost, 3 when there were fewer requests than connections: a busy machine, or too short. */
+#include "client.h"
 #include "load_loop.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
+#include <limits.h>
 
-enum { WAVE = 256, LIMIT_S = 10 /* for a connect, and for the echo that ends a wave */ };
+enum { MESSAGE_MAX = 1 << 24 };
 
-/* Blocking, with limits on each step: on the loopback the kernel completes a connect by itself. */
-static int connect_one(const struct sockaddr_in *address)
+/* One request and its answer, on a connection that blocks. */
+static void ask_once(int fd, const struct load_plan *plan)
 {
-    struct timeval limit = {.tv_sec = LIMIT_S};
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    static char answer[LOOP_CHUNK];
+    struct connection c = {.fd = fd};
+    ssize_t n;
 
-    BENCH_CHECK(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    BENCH_CHECK(connect(fd, (const struct sockaddr *)address, sizeof *address) == 0);
-    return fd;
+    BENCH_CHECK(push(plan, &c) == 0 && c.sent == plan->size);
+    do {
+        n = recv(fd, answer, room_for(plan, &c), 0);
+        BENCH_CHECK(n > 0);
+        c.received += (size_t)n;
+    } while (!is_answered(plan, &c, answer, (size_t)n));
 }
 
-static void echo_once(int fd)
+static void connect_all(struct connection *connections, unsigned count, const char *text, const struct load_plan *plan)
 {
-    char byte = 'w';
-    BENCH_CHECK(send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1);
-}
+    struct sockaddr_in address = client_address(text);
 
-static void connect_all(struct connection *connections, unsigned count, const char *text)
-{
-    char host[64];
-    unsigned port;
-    struct sockaddr_in address = {.sin_family = AF_INET};
-
-    BENCH_CHECK(sscanf(text, "%63[^:]:%u", host, &port) == 2 && inet_pton(AF_INET, host, &address.sin_addr) == 1);
-    address.sin_port = htons((uint16_t)port);
     for (unsigned i = 0; i < count; i++) {
-        int fd = connections[i].fd = connect_one(&address);
-        if (i % WAVE == WAVE - 1 || i == count - 1)
-            echo_once(fd);
+        int fd = connections[i].fd = client_connect(&address, i);
+        if (i % CLIENT_WAVE == CLIENT_WAVE - 1 || i == count - 1)
+            ask_once(fd, plan);
     }
     for (unsigned i = 0; i < count; i++)
-        BENCH_CHECK(fcntl(connections[i].fd, F_SETFL, O_NONBLOCK) == 0);
+        client_set_nonblocking(connections[i].fd);
 }
 
 struct sample {
@@ -57,38 +47,47 @@ struct sample {
     unsigned long requests;
 };
 
-static void sleep_until(int64_t when)
-{
-    struct timespec t = {.tv_sec = when / 1000000000, .tv_nsec = when % 1000000000};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
-    }
-}
-
 /* What has been done up to now, and the CPU time that the server (0: none given) has used for it. */
 static struct sample take_sample(struct load_loop *loops, unsigned threads, pid_t server)
 {
-    struct sample s = {.at = bench_now()};
-    struct timespec cpu = {0};
-    clockid_t clock;
-
-    if (server > 0)
-        BENCH_CHECK(clock_getcpuclockid(server, &clock) == 0 && clock_gettime(clock, &cpu) == 0);
-    s.cpu = (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
+    struct sample s = {.at = bench_now(), .cpu = client_cpu_of(server)};
     for (unsigned i = 0; i < threads; i++)
         s.requests += atomic_load_explicit(&loops[i].requests, memory_order_relaxed);
     return s;
 }
 
-static void report(const struct histogram *h, struct sample a, struct sample b, unsigned errors, pid_t server)
+/* The requests of the connection that got fewest, in parts of the mean; only those that ended within the measured time. */
+static double least_of(const struct connection *connections, unsigned count)
+{
+    unsigned long least = ULONG_MAX, all = 0;
+    for (unsigned i = 0; i < count; i++) {
+        all += connections[i].served;
+        least = connections[i].served < least ? connections[i].served : least;
+    }
+    return all ? (double)least * count / (double)all : 0;
+}
+
+/* A request without an answer took at least until the end: nobody is forgotten because it was never served. */
+static int64_t longest_of(const struct connection *connections, unsigned count, int64_t longest, int64_t until)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (until - connections[i].since > longest)
+            longest = until - connections[i].since;
+    return longest;
+}
+
+static void report(const struct histogram *h, struct sample a, struct sample b, double least, unsigned errors, pid_t server)
 {
     double requests = (double)(b.requests - a.requests);
     printf("requests  %.0f\n", requests);
     printf("rate      %.0f /s\n", requests * 1e9 / (double)(b.at - a.at));
     printf("p50       %.1f us\n", histogram_percentile(h, 0.50) / 1e3);
     printf("p99       %.1f us\n", histogram_percentile(h, 0.99) / 1e3);
+    printf("p999      %.1f us\n", histogram_percentile(h, 0.999) / 1e3);
     printf("max       %.1f us\n", (double)h->longest / 1e3);
     if (server > 0)
         printf("cpu       %.1f ns/request\n", (double)(b.cpu - a.cpu) / requests);
+    printf("least     %.3f of_mean\n", least);
     printf("errors    %u\n", errors);
 }
 
@@ -107,33 +106,47 @@ static void start(struct load_loop *loops, unsigned threads, const struct load_p
     }
 }
 
+/* @what: the bytes of a message, or "http" */
+static struct load_plan make_plan(const char *what)
+{
+    static const char get[] = "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    bool http = strcmp(what, "http") == 0;
+    struct load_plan plan = {.size = http ? sizeof get - 1 : (size_t)atol(what), .ending = http ? "hello\n" : NULL};
+
+    BENCH_CHECK(plan.size > 0 && plan.size <= MESSAGE_MAX);
+    plan.message = malloc(plan.size);
+    BENCH_CHECK(plan.message);
+    memset(plan.message, 'w', plan.size);
+    if (http)
+        memcpy(plan.message, get, plan.size);
+    return plan;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: load 127.0.0.1:PORT connections seconds size [threads [pid]]\n");
+        fprintf(stderr, "usage: load 127.0.0.1:PORT connections seconds size|http [threads [pid]]\n");
         return 2;
     }
     unsigned count = (unsigned)atoi(argv[2]), threads = argc > 5 ? (unsigned)atoi(argv[5]) : 1, errors = 0;
     int64_t duration = (int64_t)(atof(argv[3]) * 1e9);
     pid_t server = argc > 6 ? atoi(argv[6]) : 0;
-    struct load_plan plan = {.size = (size_t)atol(argv[4])};
+    struct load_plan plan = make_plan(argv[4]);
     struct histogram latency = {0};
 
-    BENCH_CHECK(count > 0 && threads > 0 && threads <= count && plan.size > 0 && plan.size <= 1 << 24 && duration > 0);
+    BENCH_CHECK(count > 0 && threads > 0 && threads <= count && duration > 0);
     BENCH_CHECK(bench_raise_nofile() > count + threads + 16);
     struct connection *connections = calloc(count, sizeof *connections);
     struct load_loop *loops = calloc(threads, sizeof *loops);
-    plan.message = malloc(plan.size);
-    BENCH_CHECK(connections && loops && plan.message);
-    memset(plan.message, 'w', plan.size);
-    connect_all(connections, count, argv[1]);
+    BENCH_CHECK(connections && loops);
+    connect_all(connections, count, argv[1], &plan);
 
     plan.from = bench_now() + duration / 5 + count * INT64_C(20000); /* time for each connection to begin */
     plan.until = plan.from + duration;
     start(loops, threads, &plan, connections, count);
-    sleep_until(plan.from);
+    client_sleep_until(plan.from);
     struct sample a = take_sample(loops, threads, server);
-    sleep_until(plan.until);
+    client_sleep_until(plan.until);
     struct sample b = take_sample(loops, threads, server);
     for (unsigned i = 0; i < threads; i++) {
         pthread_join(loops[i].thread, NULL);
@@ -141,7 +154,8 @@ int main(int argc, char **argv)
         histogram_merge(&latency, &loops[i].latency);
         errors += loops[i].count - loops[i].open;
     }
-    report(&latency, a, b, errors, server);
+    latency.longest = longest_of(connections, count, latency.longest, plan.until);
+    report(&latency, a, b, least_of(connections, count), errors, server);
     free(plan.message);
     free(loops);
     free(connections);

@@ -1,4 +1,4 @@
-/* load_loop.h - a thread of load.c and its connections: send, wait for the echo, again, until the time is up.
+/* load_loop.h - a thread of load.c and its connections: send, wait for the answer, again, until the time is up.
  *
  * Edge-triggered. Knows nothing of how connections are made. Only the counters may be read by others while it runs. */
 #ifndef LOAD_LOOP_H
@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -18,13 +19,15 @@ enum { LOOP_EVENTS = 256, LOOP_CHUNK = 65536 };
 struct load_plan {
     size_t size; /* bytes of a message */
     char *message;
+    const char *ending;  /* what an answer ends with; NULL: it has as many bytes as the message */
     int64_t from, until; /* the measured time, on bench_now()'s clock; work begins before it */
 };
 
 struct connection {
     int fd;
     size_t sent, received;
-    int64_t since; /* when the request under way began */
+    int64_t since;        /* when the request under way began */
+    unsigned long served; /* requests that ended within the measured time */
 };
 
 /* Owned by its thread until that is joined; others may read @requests meanwhile. */
@@ -61,9 +64,27 @@ static int finish(struct load_loop *l, struct connection *c)
 {
     int64_t now = bench_now();
     atomic_fetch_add_explicit(&l->requests, 1, memory_order_relaxed);
-    if (now >= l->plan->from && now < l->plan->until)
+    if (now >= l->plan->from && now < l->plan->until) {
         histogram_add(&l->latency, now - c->since);
+        c->served++;
+    }
     return begin(l->plan, c, now);
+}
+
+/* How much to ask for. */
+static size_t room_for(const struct load_plan *plan, const struct connection *c)
+{
+    size_t left = plan->size - c->received;
+    return plan->ending || left > LOOP_CHUNK ? LOOP_CHUNK : left;
+}
+
+/* Whether the answer is there, @n bytes of which came last. */
+static bool is_answered(const struct load_plan *plan, const struct connection *c, const char *bytes, size_t n)
+{
+    size_t length = plan->ending ? strlen(plan->ending) : 0;
+    if (!plan->ending)
+        return c->received == plan->size;
+    return n >= length && memcmp(bytes + n - length, plan->ending, length) == 0;
 }
 
 /* An edge came: send, and read until a read comes back short. */
@@ -71,14 +92,14 @@ static int advance(struct load_loop *l, struct connection *c)
 {
     static _Thread_local char scratch[LOOP_CHUNK];
     for (;;) {
-        size_t left = l->plan->size - c->received, want = left < LOOP_CHUNK ? left : LOOP_CHUNK;
+        size_t want = room_for(l->plan, c);
         if (push(l->plan, c) < 0)
             return -1;
         ssize_t n = recv(c->fd, scratch, want, 0);
         if (n <= 0)
             return n < 0 && errno == EAGAIN ? 0 : -1;
         c->received += (size_t)n;
-        if (c->received == l->plan->size)
+        if (is_answered(l->plan, c, scratch, (size_t)n))
             return finish(l, c);
         if ((size_t)n < want)
             return 0;

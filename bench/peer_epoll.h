@@ -1,6 +1,7 @@
 /* peer_epoll.h - what the bare servers that weft is measured against share: one thread, one edge-triggered epoll.
  *
- * The including file defines answer() and drop(). SIGTERM or SIGINT ends the server (through a signalfd), and its CPU time goes to standard
+ * With more workers, each is a thread with an epoll and a listener of its own on the same port (SO_REUSEPORT): the kernel deals out
+ * the connections. The including file defines answer() and drop(). SIGTERM or SIGINT ends the server (through a signalfd), and its CPU time goes to standard
  * error. Port 0: any; the line "listening on" tells which. */
 #ifndef PEER_EPOLL_H
 #define PEER_EPOLL_H
@@ -9,13 +10,16 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 
-enum { EVENTS = 1024 };
+enum { EVENTS = 1024, WORKERS_MAX = 64 };
 
-static int poller, listener, stopper;
+static _Thread_local int poller, listener;
+static int stopper;
 
 /* Answer what is there. Returns 0, or -1 when the connection is over. */
 static int answer(int fd, uint32_t events);
@@ -34,27 +38,25 @@ static void accept_all(void)
         watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
-static void listen_on(const char *address)
+/* A listener on *@a, which gets the port that it has then. */
+static int listen_on(struct sockaddr_in *a, bool shared)
 {
-    char host[64];
-    unsigned port;
-    struct sockaddr_in a = {.sin_family = AF_INET};
-    socklen_t length = sizeof a;
+    socklen_t length = sizeof *a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    BENCH_CHECK(sscanf(address, "%63[^:]:%u", host, &port) == 2 && inet_pton(AF_INET, host, &a.sin_addr) == 1);
-    a.sin_port = htons((uint16_t)port);
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* what it accepts inherits this */
-    BENCH_CHECK(bind(listener, (struct sockaddr *)&a, sizeof a) == 0 && listen(listener, SOMAXCONN) == 0);
-    BENCH_CHECK(getsockname(listener, (struct sockaddr *)&a, &length) == 0);
-    printf("listening on %s:%u\n", host, ntohs(a.sin_port));
-    fflush(stdout);
+    BENCH_CHECK(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* what it accepts inherits this */
+    if (shared)
+        BENCH_CHECK(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int)) == 0);
+    BENCH_CHECK(bind(fd, (struct sockaddr *)a, sizeof *a) == 0 && listen(fd, SOMAXCONN) == 0);
+    BENCH_CHECK(getsockname(fd, (struct sockaddr *)a, &length) == 0);
+    return fd;
 }
 
 static void serve(void)
 {
-    static struct epoll_event events[EVENTS];
+    static _Thread_local struct epoll_event events[EVENTS];
     for (;;) {
         int count = epoll_wait(poller, events, EVENTS, -1);
         for (int i = 0; i < count; i++) {
@@ -69,22 +71,52 @@ static void serve(void)
     }
 }
 
-/* The whole life of the server. */
-static int peer_main(const char *address)
+/* A worker, with that listener. */
+static void *work(void *fd)
 {
-    sigset_t stops;
-
+    listener = *(int *)fd;
     poller = epoll_create1(EPOLL_CLOEXEC);
     BENCH_CHECK(poller >= 0);
+    watch(stopper, EPOLLIN);
+    watch(listener, EPOLLIN | EPOLLET);
+    serve();
+    return NULL;
+}
+
+/* All listen before anybody is told. */
+static void listen_all(const char *address, int *listeners, int workers)
+{
+    char host[64];
+    unsigned port;
+    struct sockaddr_in a = {.sin_family = AF_INET};
+
+    BENCH_CHECK(sscanf(address, "%63[^:]:%u", host, &port) == 2 && inet_pton(AF_INET, host, &a.sin_addr) == 1);
+    a.sin_port = htons((uint16_t)port);
+    for (int i = 0; i < workers; i++)
+        listeners[i] = listen_on(&a, workers > 1);
+    printf("listening on %s:%u\n", host, ntohs(a.sin_port));
+    fflush(stdout);
+}
+
+/* The whole life of the server: @argv has the address and the number of workers. */
+static int peer_main(int argc, char **argv)
+{
+    pthread_t threads[WORKERS_MAX];
+    int listeners[WORKERS_MAX], workers = argc > 2 ? atoi(argv[2]) : 1;
+    sigset_t stops;
+
+    BENCH_CHECK(workers > 0 && workers <= WORKERS_MAX);
     sigemptyset(&stops);
     sigaddset(&stops, SIGTERM);
     sigaddset(&stops, SIGINT);
     sigprocmask(SIG_BLOCK, &stops, NULL);
     stopper = signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
-    watch(stopper, EPOLLIN);
-    listen_on(address);
-    watch(listener, EPOLLIN | EPOLLET);
-    serve();
+    listen_all(argc > 1 ? argv[1] : "127.0.0.1:7000", listeners, workers);
+    for (int i = 1; i < workers; i++)
+        BENCH_CHECK(pthread_create(&threads[i], NULL, work, &listeners[i]) == 0);
+    work(&listeners[0]);
+    for (int i = 1; i < workers; i++)
+        pthread_join(threads[i], NULL);
     bench_print_cpu();
     return 0;
 }

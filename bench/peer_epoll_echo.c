@@ -1,4 +1,4 @@
-/* peer_epoll_echo.c - the bare echo server that weft is measured against.   peer_epoll_echo 127.0.0.1:7000
+/* peer_epoll_echo.c - the bare echo server that weft is measured against.   peer_epoll_echo 127.0.0.1:7000 workers
  *
  * One read and one write per request: a read shorter than the buffer means that the socket is drained, so nobody asks again. Only when a
  * write is short does a connection get memory, for what is left. */
@@ -48,7 +48,7 @@ static int send_rest(int fd)
 
 static int answer(int fd, uint32_t events)
 {
-    static char buf[BUFFER];
+    static _Thread_local char buf[BUFFER];
     ssize_t n;
 
     if (rests[fd]) {
@@ -74,5 +74,5 @@ int main(int argc, char **argv)
 {
     rests = calloc(bench_raise_nofile(), sizeof(struct rest *));
     BENCH_CHECK(rests);
-    return peer_main(argc > 1 ? argv[1] : "127.0.0.1:7000");
+    return peer_main(argc, argv);
 }

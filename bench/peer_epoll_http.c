@@ -1,4 +1,4 @@
-/* peer_epoll_http.c - the bare HTTP server that weft is measured against.   peer_epoll_http 127.0.0.1:7000
+/* peer_epoll_http.c - the bare HTTP server that weft is measured against.   peer_epoll_http 127.0.0.1:7000 workers
  *
  * Says hello to every request. Requests are small and answers too, so a write that does not fit ends the connection. */
 #include "peer_epoll.h"
@@ -17,7 +17,7 @@ static void drop(int fd)
 
 static int answer(int fd, uint32_t events)
 {
-    static char buf[BUFFER];
+    static _Thread_local char buf[BUFFER];
     ssize_t n;
 
     if (parsers[fd].state == 0)
@@ -39,5 +39,5 @@ int main(int argc, char **argv)
 {
     parsers = calloc(bench_raise_nofile(), sizeof *parsers);
     BENCH_CHECK(parsers);
-    return peer_main(argc > 1 ? argv[1] : "127.0.0.1:7000");
+    return peer_main(argc, argv);
 }

@@ -5,25 +5,14 @@
  * within a round, and its median; where others are on the machine, the ratio of packets per second of the server's CPU. With two CPUs the client has
  * one and the server the other. */
 #include "bench_weft.h"
+#include "udp_load.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdbool.h>
-#include <sys/socket.h>
 
-enum {
-    SIZE = 64,
-    WINDOW = 64,
-    BATCH = 64,
-    PACKETS = 100000,
-    ROUNDS = 15,
-    STOP = 'q',
-    PATIENCE = 1 /* s, then something was lost */
-};
-
-typedef struct sockaddr_in address;
+enum { WINDOW = 64, BATCH = UDP_BATCH, PACKETS = 100000, ROUNDS = 15, STOP = 'q' };
 
 static void use_cpu(int cpu)
 {
@@ -33,60 +22,23 @@ static void use_cpu(int cpu)
     sched_setaffinity(0, sizeof set, &set);
 }
 
-static int open_socket(address *name)
-{
-    socklen_t length = sizeof *name;
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    *name = (address){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    BENCH_CHECK(fd >= 0 && bind(fd, (struct sockaddr *)name, sizeof *name) == 0);
-    BENCH_CHECK(getsockname(fd, (struct sockaddr *)name, &length) == 0);
-    return fd;
-}
-
 /* ---- the client ------------------------------------------------------------------------------------------------ */
 
-typedef struct batch {
-    struct mmsghdr messages[BATCH];
-    struct iovec pieces[BATCH];
-    char bytes[BATCH][SIZE];
-} batch;
-
-static void prepare(batch *b)
-{
-    for (int i = 0; i < BATCH; i++) {
-        b->pieces[i] = (struct iovec){b->bytes[i], SIZE};
-        b->messages[i].msg_hdr = (struct msghdr){.msg_iov = &b->pieces[i], .msg_iovlen = 1};
-        b->bytes[i][0] = 'x';
-    }
-}
-
-static void send_batch(int fd, batch *b, int n)
-{
-    for (int sent = 0, now; sent < n; sent += now)
-        BENCH_CHECK((now = sendmmsg(fd, b->messages + sent, (unsigned)(n - sent), 0)) > 0);
-}
-
-/* Packets per second, to and fro. A loss is made good by sending the window anew. */
+/* Packets per second, to and fro. */
 static double load(const address *server)
 {
-    static batch b;
-    address own;
-    struct timeval patience = {.tv_sec = PATIENCE};
-    int fd = open_socket(&own), done = 0;
-    prepare(&b);
-    BENCH_CHECK(connect(fd, (const struct sockaddr *)server, sizeof *server) == 0);
-    BENCH_CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
+    static struct udp_load l;
+    int done = 0;
     int64_t start = bench_now();
-    send_batch(fd, &b, WINDOW);
+    udp_load_begin(&l, server, WINDOW);
     while (done < PACKETS) {
-        int n = recvmmsg(fd, b.messages, BATCH, MSG_WAITFORONE, NULL);
-        if (n < 0)
+        int n = udp_load_step(&l);
+        if (n == 0)
             fprintf(stderr, "a window was lost\n");
-        done += n > 0 ? n : 0;
-        send_batch(fd, &b, n > 0 ? n : WINDOW);
+        done += n;
     }
     double rate = done * 1e9 / (double)(bench_now() - start);
-    close(fd);
+    close(l.fd);
     return rate;
 }
 

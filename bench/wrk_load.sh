@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# wrk_load.sh - wrk in the manner of `load`: prints the server's CPU time per request (ns), p99 (us), and requests per second.
-#   wrk_load.sh ADDRESS CONNECTIONS SECONDS - - SERVER_PID
+# wrk_load.sh - wrk in the manner of `load`: prints the server's CPU time per request, latencies, and requests per second.
+#   wrk_load.sh ADDRESS CONNECTIONS SECONDS - THREADS SERVER_PID
 set -u
-address=$1 connections=$2 seconds=$3 pid=$6
+address=$1 connections=$2 threads=$5 pid=$6
+seconds=$(awk -v s="$3" 'BEGIN { print (s > int(s)) + int(s) }') # wrk wants whole ones
+[ "$threads" -gt 0 ] 2>/dev/null || threads=1
 cpu() { cat /proc/"$pid"/task/*/schedstat | awk '{ ns += $1 } END { printf "%.0f", ns }'; }
 before=$(cpu)
-said=$(wrk -t 1 -c "$connections" -d "${seconds}s" --latency "http://$address/hello") || exit 1
+said=$(wrk -t "$threads" -c "$connections" -d "${seconds}s" --latency "http://$address/hello") || exit 1
 after=$(cpu)
 awk -v ns="$((after - before))" '
-  $1 == "99%" { v = $2 + 0; if ($2 ~ /ms$/) v *= 1000; else if ($2 !~ /us$/) v *= 1000000; p99 = v }
+  function us(text, v) { v = text + 0; return text ~ /us$/ ? v : text ~ /ms$/ ? v * 1000 : v * 1000000 }
+  $1 == "50%" { p50 = us($2) }
+  $1 == "99%" { p99 = us($2) }
   $2 == "requests" && $3 == "in" { requests = $1 }
   $1 == "Requests/sec:" { rate = $2 }
   /Socket errors|Non-2xx/ { bad = 1 }
   END { if (bad || !requests) exit 1
-        printf "cpu %.0f\np99 %.0f\nrate %.0f\n", ns / requests, p99, rate }' <<<"$said"
+        printf "cpu %.0f ns/request\np50 %.0f us\np99 %.0f us\nrate %.0f /s\n", ns / requests, p50, p99, rate }' <<<"$said"

@@ -6,19 +6,24 @@
 
 /* Where to arm it, if it is not: with the runtime that it belongs to, on this worker if it is one of them. Also if the word says that it is
  * armed: the other direction may be failing in it. */
-static struct wf_reactor *reactor_for(const wf_source_op *op, const wf_exec *exec)
+static struct wf_reactor *reactor_for(const wf_source *s, const wf_exec *exec)
 {
-    return wf_reactor_here(wf_container(op->source->sources, weft_runtime, sources), exec);
+    return wf_reactor_here(wf_container(s->sources, weft_runtime, sources), exec);
+}
+
+int wf_source_wait_here(wf_source *s, wf_direction d, uint64_t *word, weft_context *cx)
+{
+    return wf_source_wait(s, d, word, reactor_for(s, cx->exec), cx);
 }
 
 int wf_source_op_wait(wf_source_op *op, weft_context *cx)
 {
-    return wf_source_wait(op->source, op->direction, &op->word, reactor_for(op, cx->exec), cx);
+    return wf_source_wait_here(op->source, op->direction, &op->word, cx);
 }
 
 ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
 {
-    return wf_source_op_poll_with(op, cx, hold, op->attempt);
+    return wf_source_op_poll_with(op, cx, hold, op->attempt, op->direction);
 }
 
 ssize_t wf_source_op_poll_once(wf_source_op *op, weft_context *cx)

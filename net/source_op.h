@@ -7,15 +7,24 @@
 
 #include <net/stream.h>
 
+/* wf_source_wait() in the caller's reactor. */
+int wf_source_wait_here(wf_source *s, wf_direction d, uint64_t *word, weft_context *cx);
+
 typedef ssize_t wf_attempt(wf_source_op *op, bool *drained);
 
-static inline ssize_t wf_source_op_finish(wf_source_op *op, bool drained, ssize_t result)
+/* @d: its direction, here and below, by itself: where it is known, no bit of it has to be worked out. */
+WF_INLINE ssize_t wf_source_op_finish_with(wf_source_op *op, wf_direction d, bool drained, ssize_t result)
 {
     if (wf_unlikely(op->begun) && result < 0)
         result = op->give_up(op, result);
     op->claimed = false;
-    wf_source_release(op->source, op->direction, drained, op->word);
+    wf_source_release(op->source, d, drained, op->word);
     return result;
+}
+
+static inline ssize_t wf_source_op_finish(wf_source_op *op, bool drained, ssize_t result)
+{
+    return wf_source_op_finish_with(op, op->direction, drained, result);
 }
 
 /* Of one poll: then others have their turn, however fast the peer is. */
@@ -42,43 +51,45 @@ WF_INLINE ssize_t wf_source_op_attempt(wf_source_op *op, wf_attempt *attempt, bo
 
 /* For operations that hold their claims over several attempts, and give them back by wf_source_op_cancel(), at the beginning of each poll: claim, and
  * look at the source's word. 0 or a negative code. */
-static inline int wf_source_op_claim(wf_source_op *op)
+WF_INLINE int wf_source_op_claim_with(wf_source_op *op, wf_direction d)
 {
     if (op->claimed) {
         op->word = wf_load_acq(&op->source->word);
         return 0;
     }
-    int err = wf_source_claim(op->source, op->direction, &op->word);
+    int err = wf_source_claim(op->source, d, &op->word);
     op->claimed = err == 0;
     return err;
 }
 
+static inline int wf_source_op_claim(wf_source_op *op) { return wf_source_op_claim_with(op, op->direction); }
+
 /* See wf_source_op_poll(). */
-WF_INLINE ssize_t wf_source_op_poll_with(wf_source_op *op, weft_context *cx, bool hold, wf_attempt *attempt)
+WF_INLINE ssize_t wf_source_op_poll_with(wf_source_op *op, weft_context *cx, bool hold, wf_attempt *attempt, wf_direction d)
 {
-    int err = wf_source_op_claim(op);
+    int err = wf_source_op_claim_with(op, d);
     if (wf_unlikely(err < 0))
         return err;
     for (;;) {
         if (wf_unlikely(op->word & WF_SRC_CLOSING))
-            return wf_source_op_finish(op, false, WEFT_ECLOSED);
-        if (op->always || wf_source_op_ready(op)) {
+            return wf_source_op_finish_with(op, d, false, WEFT_ECLOSED);
+        if (op->always || op->word & wf_src_ready_bit(d)) {
             bool drained, tired = false;
             ssize_t n = wf_source_op_attempt(op, attempt, &drained, &tired);
             if (wf_unlikely(n <= 0) && wf_source_closing(op->source))
                 n = WEFT_ECLOSED; /* what a socket says that was shut meanwhile */
             if (n != WEFT_EAGAIN)
-                return wf_source_op_finish(op, drained, n);
+                return wf_source_op_finish_with(op, d, drained, n);
             if (wf_unlikely(tired)) {
                 weft_waker_wake_by_ref(weft_context_waker(cx));
-                return hold ? WEFT_PENDING : wf_source_op_finish(op, false, WEFT_PENDING);
+                return hold ? WEFT_PENDING : wf_source_op_finish_with(op, d, false, WEFT_PENDING);
             }
         }
         int waited = wf_source_op_wait(op, cx);
         if (waited == WEFT_PENDING && hold)
             return WEFT_PENDING;
         if (waited < 0)
-            return wf_source_op_finish(op, false, waited);
+            return wf_source_op_finish_with(op, d, false, waited);
     }
 }
 

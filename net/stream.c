@@ -89,7 +89,7 @@ ssize_t weft_layer_write_below(weft_layer *self, const void *buf, size_t size)
 
 /* ---- attempts -------------------------------------------------------------------------------------------------- */
 
-WF_NOINLINE static int framing_of(int fd)
+static int framing_of(int fd)
 {
     struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
     getsockname(fd, (struct sockaddr *)&sa, &(socklen_t){sizeof sa});
@@ -97,19 +97,26 @@ WF_NOINLINE static int framing_of(int fd)
 }
 
 /* A terminal gives a line at a time, a pipe may give a packet, a Unix socket what was sent together with a descriptor: there may be more. */
-static bool is_framed(weft_stream *s)
+WF_NOINLINE static int find_framing(weft_stream *s)
 {
-    wf_aint *framing = &wf_stream_extra_of(s)->framing;
-    if (wf_unlikely(wf_load_rlx(framing) == 0))
-        wf_store_rlx(framing, s->source.kind->socket ? framing_of(wf_load_rlx(&s->source.fd)) : WF_STREAM_FRAMED);
-    return wf_load_rlx(framing) == WF_STREAM_FRAMED;
+    int framing = s->source.kind->socket ? framing_of(wf_load_rlx(&s->source.fd)) : WF_STREAM_FRAMED;
+    wf_store_rlx(&wf_stream_extra_of(s)->framing, framing);
+    return framing;
+}
+
+WF_INLINE bool is_framed(weft_stream *s)
+{
+    int framing = wf_load_rlx(&wf_stream_extra_of(s)->framing);
+    return (wf_likely(framing != 0) ? framing : find_framing(s)) == WF_STREAM_FRAMED;
 }
 
 /* A short count from TCP says that the socket is drained; others, and a layer, say so by EAGAIN alone. */
-bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted)
+WF_INLINE bool is_short(weft_stream *s, ssize_t n, size_t wanted)
 {
     return n >= 0 && (size_t)n < wanted && !wf_stream_top(s) && !is_framed(s);
 }
+
+bool wf_stream_is_short(weft_stream *s, ssize_t n, size_t wanted) { return is_short(s, n, wanted); }
 
 WF_INLINE ssize_t attempt_read(wf_source_op *op, bool *drained)
 {
@@ -122,7 +129,7 @@ WF_INLINE ssize_t attempt_read(wf_source_op *op, bool *drained)
     if (!wf_source_op_ready(op))
         return WEFT_EAGAIN;
     ssize_t n = read_now(s, to, wanted);
-    *drained = n > 0 && wf_stream_is_short(s, n, wanted);
+    *drained = n > 0 && is_short(s, n, wanted);
     return n;
 }
 
@@ -132,7 +139,7 @@ WF_INLINE ssize_t attempt_write(wf_source_op *op, bool *drained)
     size_t rest = op->size - op->done;
     ssize_t n = write_now(s, (char *)op->buf + op->done, rest);
     op->begun = n == WEFT_EAGAIN && rest > 0 && wf_stream_top(s);
-    *drained = wf_stream_is_short(s, n, rest);
+    *drained = is_short(s, n, rest);
     return n;
 }
 
@@ -147,8 +154,14 @@ static ssize_t give_up_write(wf_source_op *op, ssize_t result)
     return taken > 0 && (!op->all || op->done == op->size) ? (ssize_t)op->done : result;
 }
 
-WF_INLINE ssize_t poll_read(void *op, weft_context *cx) { return wf_source_op_poll_with(op, cx, true, attempt_read); }
-WF_INLINE ssize_t poll_write(void *op, weft_context *cx) { return wf_source_op_poll_with(op, cx, true, attempt_write); }
+WF_INLINE ssize_t poll_read(void *op, weft_context *cx)
+{
+    return wf_source_op_poll_with(op, cx, true, attempt_read, WF_READ);
+}
+WF_INLINE ssize_t poll_write(void *op, weft_context *cx)
+{
+    return wf_source_op_poll_with(op, cx, true, attempt_write, WF_WRITE);
+}
 
 static const wf_op_ops read_ops = {.poll = poll_read, .cancel = wf_source_op_cancel};
 static const wf_op_ops write_ops = {.poll = poll_write, .cancel = wf_source_op_cancel};
@@ -226,14 +239,118 @@ int weft_stream_set_timeouts(weft_stream *s, int64_t read, int64_t write)
     return 0;
 }
 
+/* ---- at once: what nearly every request is ---------------------------------------------------------------------- */
+
+/* A socket whose short counts say that it is drained (or full), with nothing on top and all the patience there is. Under the claim. */
+WF_INLINE bool is_plain(weft_stream *s, wf_direction direction)
+{
+    return wf_load_rlx(&wf_stream_extra_of(s)->framing) == WF_STREAM_UNFRAMED && !wf_stream_top(s) &&
+           timeout_of(s, direction) == 0;
+}
+
+/* A read of a plain stream, with the claim. Most of them wait first. */
+typedef struct plain_read {
+    weft_stream *stream;
+    void *buf;
+    size_t size;
+    uint64_t word;
+} plain_read;
+
+WF_INLINE ssize_t plain_read_end(plain_read *r, bool drained, ssize_t n)
+{
+    wf_source_release(&r->stream->source, WF_READ, drained, r->word);
+    return n;
+}
+
+/* As wf_source_op_poll_with(), for one attempt at a time. */
+WF_INLINE ssize_t plain_read_poll(void *arg, weft_context *cx)
+{
+    plain_read *r = arg;
+    wf_source *source = &r->stream->source;
+    r->word = wf_load_acq(&source->word);
+    for (;;) {
+        if (wf_unlikely(r->word & WF_SRC_CLOSING))
+            return plain_read_end(r, false, WEFT_ECLOSED);
+        if (r->word & WF_SRC_RRDY) {
+            ssize_t n = wf_recv(wf_load_rlx(&source->fd), r->buf, r->size);
+            if (wf_likely(n > 0))
+                return plain_read_end(r, (size_t)n < r->size, n);
+            if (n == -EINTR)
+                continue;
+            if (n != WEFT_EAGAIN || wf_source_closing(source))
+                return plain_read_end(r, false, wf_source_closing(source) ? WEFT_ECLOSED : n);
+        }
+        int waited = wf_source_wait_here(source, WF_READ, &r->word, cx);
+        if (waited == WEFT_PENDING)
+            return WEFT_PENDING;
+        if (wf_unlikely(waited < 0))
+            return plain_read_end(r, false, waited);
+    }
+}
+
+static ssize_t plain_read_cancel(void *arg)
+{
+    plain_read *r = arg;
+    wf_source_forget(&r->stream->source, WF_READ);
+    return plain_read_end(r, false, WEFT_PENDING);
+}
+
+static const wf_op_ops plain_read_ops = {.poll = plain_read_poll, .cancel = plain_read_cancel};
+
+/* Any other, with the claim. */
+WF_NOINLINE static ssize_t read_on(wf_exec *exec, weft_stream *s, void *buf, size_t size, uint64_t word)
+{
+    wf_source_op op = reading(s, buf, size);
+    op.claimed = true;
+    op.word = word;
+    return wf_await_entered(exec, &read_ops, &op, wf_stream_deadline(s, WF_READ));
+}
+
+/* What a write has begun with: it holds the claim, and @n is what the first call said; or 0, if there was none. */
+WF_NOINLINE static ssize_t write_on(wf_exec *exec, weft_stream *s, const void *buf, size_t size, ssize_t n, uint64_t word)
+{
+    wf_source_op op = writing(s, buf, size);
+    is_framed(s); /* so that the next may go at once */
+    op.all = op.claimed = true;
+    op.word = word;
+    op.done = n > 0 ? (size_t)n : 0;
+    if (wf_likely(n >= 0 || n == WEFT_EAGAIN || n == -EINTR)) {
+        if (n == WEFT_EAGAIN)
+            wf_src_would_block(&s->source.word, WF_WRITE, word);
+        return timeout_of(s, WF_WRITE) == 0 ? wf_await_entered(exec, &write_ops, &op, WEFT_FOREVER) : wf_stream_await(&op);
+    }
+    n = wf_source_op_finish(&op, false, wf_source_closing(&s->source) ? WEFT_ECLOSED : n);
+    wf_spend(exec);
+    return n;
+}
+
 /* ---- reading and writing --------------------------------------------------------------------------------------- */
+
+/* Claim @direction for an operation that begins: 0, or the code with which it ends. */
+WF_INLINE int begin(weft_stream *s, wf_direction direction, wf_exec **exec, uint64_t *word)
+{
+    int err = wf_await_entry(exec);
+    if (wf_unlikely(err < 0))
+        return err;
+    err = wf_source_claim(&s->source, direction, word);
+    if (wf_unlikely(err < 0))
+        wf_spend(*exec);
+    return err;
+}
 
 ssize_t weft_read(weft_stream *s, void *buf, size_t size)
 {
+    wf_exec *exec;
+    uint64_t word;
     if (!s || !buf || size == 0 || size > SSIZE_MAX)
         return WEFT_EINVAL;
-    wf_source_op op = reading(s, buf, size);
-    return wf_await_inline(&read_ops, &op, wf_stream_deadline(s, WF_READ));
+    int err = begin(s, WF_READ, &exec, &word);
+    if (wf_unlikely(err < 0))
+        return err;
+    if (wf_unlikely(!is_plain(s, WF_READ)) || wf_unlikely(wf_stream_extra_of(s)->reader != NULL))
+        return read_on(exec, s, buf, size, word);
+    plain_read r = {.stream = s, .buf = buf, .size = size};
+    return wf_await_entered(exec, &plain_read_ops, &r, WEFT_FOREVER);
 }
 
 ssize_t weft_read_exact(weft_stream *s, void *buf, size_t size)
@@ -257,10 +374,21 @@ ssize_t weft_write_some(weft_stream *s, const void *buf, size_t size)
 
 ssize_t weft_write(weft_stream *s, const void *buf, size_t size)
 {
+    wf_exec *exec;
+    uint64_t word;
+    ssize_t n = 0;
     if (!s || (!buf && size) || size > SSIZE_MAX)
         return WEFT_EINVAL;
-    wf_source_op op = writing(s, buf, size);
-    return await_all(&write_ops, &op);
+    int err = begin(s, WF_WRITE, &exec, &word);
+    if (wf_unlikely(err < 0))
+        return err;
+    if (wf_likely(word & WF_SRC_WRDY) && wf_likely(is_plain(s, WF_WRITE)))
+        n = wf_send(wf_load_rlx(&s->source.fd), buf, size);
+    if (wf_unlikely(n <= 0) || wf_unlikely((size_t)n < size))
+        return write_on(exec, s, buf, size, n, word);
+    wf_source_release(&s->source, WF_WRITE, false, word);
+    wf_spend(exec);
+    return n;
 }
 
 ssize_t weft_poll_read(weft_context *cx, weft_stream *s, void *buf, size_t size)

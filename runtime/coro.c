@@ -24,6 +24,7 @@ struct weft_coro {
     pthread_t thread;
     void **out;         /* where the resumer wants what is yielded or returned, or NULL */
     wf_exec *exec;      /* whose body runs it, while RUNNING */
+    wf_ctx *from;       /* the resumer's context, while RUNNING */
     uint32_t callbacks; /* exec's when it was resumed: in one that was begun since, it cannot yield */
     wf_ctx thread_ctx;  /* a bare thread is no context yet: this one, while it waits for the body */
     weft_fn fn;
@@ -33,33 +34,33 @@ struct weft_coro {
 
 /* ---- switching ----------------------------------------------------------------------------------------------- */
 
-/* The resumer's context. */
-static wf_ctx *back(weft_coro *c)
+/* @from: where the resumer is left. */
+static inline void go_in(weft_coro *c, wf_exec *exec, wf_ctx *from, void **out)
 {
-    return wf_likely(c->body.outer->ctx != NULL) ? c->body.outer->ctx : &c->thread_ctx;
-}
-
-static wf_ctx *go_in(weft_coro *c, wf_exec *exec)
-{
+    c->out = out;
     c->exec = exec;
+    c->from = from;
     c->callbacks = exec->callbacks;
     c->body.outer = exec->body;
     c->state = RUNNING;
-    if (wf_unlikely(!exec->body->ctx))
-        wf_ctx_init_thread(&c->thread_ctx);
     exec->body = &c->body;
-    if (wf_unlikely(c->body.scopes != NULL))
-        wf_scopes_retarget(&c->body, exec);
-    return back(c);
 }
 
-static wf_ctx *go_out(weft_coro *c, coro_state state)
+/* Returns the resumer's context. */
+static inline wf_ctx *go_out(weft_coro *c, coro_state state)
 {
     c->state = state;
     c->exec->body = c->body.outer;
-    if (wf_unlikely(c->body.scopes != NULL))
+    return c->from;
+}
+
+/* The same where scopes may have been entered. */
+static wf_ctx *go_out_with_scopes(weft_coro *c, coro_state state)
+{
+    wf_ctx *to = go_out(c, state);
+    if (c->body.scopes)
         wf_scopes_retarget(&c->body, NULL);
-    return back(c);
+    return to;
 }
 
 /* @code is what the pending resume returns. */
@@ -67,7 +68,7 @@ WEFT_NORETURN static void end(weft_coro *c, int code, void *result)
 {
     if (c->out)
         *c->out = result;
-    wf_ctx_switch_final(&c->ctx, go_out(c, FINISHED), (void *)(intptr_t)code);
+    wf_ctx_switch_final(&c->ctx, go_out_with_scopes(c, FINISHED), (void *)(intptr_t)code);
 }
 
 /* What was entered and made in its code goes with it, the scopes first: their frames are gone. True if none was forgotten. */
@@ -139,22 +140,37 @@ int weft_coro_create(weft_coro **out, weft_fn fn, void *arg, size_t stack_size)
 
 static bool bound_elsewhere(const weft_coro *c) { return c->bound && !pthread_equal(c->thread, pthread_self()); }
 
+/* All that is seldom. */
+WF_NOINLINE static int resume_slow(weft_coro *c, wf_exec *exec, void *in, void **out)
+{
+    if (!c)
+        return WEFT_EINVAL;
+    if (c->state >= RUNNING)
+        return c->state == RUNNING ? WEFT_EBUSY : 0;
+    if (bound_elsewhere(c))
+        return WEFT_EBUSY;
+    if (!exec && !(exec = wf_exec_make()))
+        return WEFT_ENOMEM;
+    wf_ctx *from = exec->body->ctx;
+    if (!from)
+        wf_ctx_init_thread(from = &c->thread_ctx);
+    go_in(c, exec, from, out);
+    if (c->body.scopes)
+        wf_scopes_retarget(&c->body, exec);
+    return wf_ctx_switch_code(from, &c->ctx, in);
+}
+
+/* Both of these end with the switch, and save no register before it: the other side says what to return (see wf_switch). */
 int weft_coro_resume(weft_coro *c, void *in, void **out)
 {
+    wf_exec *exec = wf_exec_peek();
     if (out)
         *out = NULL;
-    if (wf_unlikely(!c))
-        return WEFT_EINVAL;
-    if (wf_unlikely(c->state >= RUNNING))
-        return c->state == RUNNING ? WEFT_EBUSY : 0;
-    if (wf_unlikely(c->bound) && bound_elsewhere(c))
-        return WEFT_EBUSY;
-    wf_exec *exec = wf_exec_current();
-    if (wf_unlikely(!exec))
-        return WEFT_ENOMEM;
-    c->out = out;
-    wf_ctx *from = go_in(c, exec);
-    return wf_ctx_switch_code(from, &c->ctx, in); /* the other side says what to return: see wf_switch */
+    if (wf_unlikely(!c || c->state >= RUNNING || c->bound || !exec || !exec->body->ctx || c->body.scopes))
+        return resume_slow(c, exec, in, out);
+    wf_ctx *from = exec->body->ctx;
+    go_in(c, exec, from, out);
+    return wf_ctx_switch_code(from, &c->ctx, in);
 }
 
 weft_coro *weft_coro_self(void)
@@ -163,16 +179,25 @@ weft_coro *weft_coro_self(void)
     return exec && exec->body ? exec->body->coro : NULL;
 }
 
-void *weft_coro_yield(void *out)
+WF_NOINLINE static void *yield_slow(weft_coro *c, void *out)
 {
-    weft_coro *c = weft_coro_self();
-    if (wf_unlikely(!c || c->exec->callbacks != c->callbacks))
+    if (!c || c->exec->callbacks != c->callbacks)
         return NULL;
-    if (wf_unlikely(c->stopping)) { /* it was told to return and yields instead: this is where it ends */
+    if (c->stopping) { /* it was told to return and yields instead: this is where it ends */
         close_body(c);
         wf_body_holds_no_mutex(&c->body, c->exec->task, "had a coroutine that ended");
         end(c, 0, NULL);
     }
+    if (c->out)
+        *c->out = out;
+    return wf_ctx_switch(&c->ctx, go_out_with_scopes(c, SUSPENDED), (void *)1);
+}
+
+void *weft_coro_yield(void *out)
+{
+    weft_coro *c = weft_coro_self();
+    if (wf_unlikely(!c || c->exec->callbacks != c->callbacks || c->stopping || c->body.scopes))
+        return yield_slow(c, out);
     if (c->out)
         *c->out = out;
     return wf_ctx_switch(&c->ctx, go_out(c, SUSPENDED), (void *)1);

@@ -124,7 +124,7 @@ static void refill(wf_heap *heap, wf_header_cache *cache)
     wf_mutex_unlock(&heap->lock);
 }
 
-weft_task *wf_header_get(wf_heap *heap, wf_header_cache *cache)
+weft_task *wf_header_get_slow(wf_heap *heap, wf_header_cache *cache)
 {
     if (!cache) {
         wf_mutex_lock(&heap->lock);
@@ -132,8 +132,7 @@ weft_task *wf_header_get(wf_heap *heap, wf_header_cache *cache)
         wf_mutex_unlock(&heap->lock);
         return task;
     }
-    if (wf_unlikely(!cache->free))
-        refill(heap, cache);
+    refill(heap, cache);
     weft_task *task = cache->free;
     if (wf_likely(task)) {
         cache->free = task->next;
@@ -160,7 +159,7 @@ static void give_back(wf_heap *heap, wf_header_cache *cache, uint32_t n)
         heap_free(heap);
 }
 
-void wf_header_put(weft_task *task, wf_header_cache *cache)
+void wf_header_put_slow(weft_task *task, wf_header_cache *cache)
 {
     wf_store_rel(&task->state, 0); /* a walker that still looks sees a free place */
     wf_header_cache one = {0};
@@ -168,10 +167,7 @@ void wf_header_put(weft_task *task, wf_header_cache *cache)
     task->next = to->free;
     to->free = task;
     to->count++;
-    if (!cache)
-        give_back(wf_header_heap(task), to, 1);
-    else if (wf_unlikely(to->count > 2 * WF_HEADER_BATCH))
-        give_back(wf_header_heap(task), to, WF_HEADER_BATCH);
+    give_back(wf_header_heap(task), to, cache ? WF_HEADER_BATCH : 1);
 }
 
 void wf_header_flush(wf_heap *heap, wf_header_cache *cache) { give_back(heap, cache, UINT32_MAX); }

@@ -24,11 +24,11 @@ wf_heap *wf_heap_create(void);
 /* The runtime goes; the heap stays until the last header does. */
 void wf_heap_orphan(wf_heap *heap);
 
-/* A place with word 0, or NULL when out of memory. @cache: the calling worker's, or NULL. */
-struct weft_task *wf_header_get(wf_heap *heap, wf_header_cache *cache);
+/* A place with word 0, or NULL when out of memory. @cache: the calling worker's, or NULL. runtime/task.h has the quick way. */
+struct weft_task *wf_header_get_slow(wf_heap *heap, wf_header_cache *cache);
 
-/* Give back a place, from any thread. @cache: the calling worker's if it belongs to the same heap, else NULL. */
-void wf_header_put(struct weft_task *task, wf_header_cache *cache);
+/* Give back a place, from any thread. @cache: the calling worker's if it belongs to the same heap, else NULL. As above. */
+void wf_header_put_slow(struct weft_task *task, wf_header_cache *cache);
 
 /* All that a leaving worker still holds. */
 void wf_header_flush(wf_heap *heap, wf_header_cache *cache);

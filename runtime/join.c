@@ -1,6 +1,7 @@
 /* join.c - the handle's side of a task: join, wait, detach, abort, and looking at it. */
 #include <base/case.h>
 #include <runtime/runtime.h>
+#include <runtime/strand.h>
 #include <stdlib.h>
 
 /* ---- waiting for the end ------------------------------------------------------------------------------------- */
@@ -87,8 +88,8 @@ static void leave_case(weft_case *c)
 const struct weft_case_ops weft_case_join_ = {.poll = poll_case, .leave = leave_case};
 
 /* The task has not ended. Where it is the next to run here anyway, it runs first. Oneself is refused before an interruption is met: nobody
- * would hear of that one. */
-static inline int wait_for(weft_task *task)
+ * would hear of that one. Inlined, as it is open around a switch: see wf_strand_go(). */
+WF_INLINE int wait_for(weft_task *task)
 {
     wf_exec *exec;
     if (wf_unlikely(is_myself(task)))
@@ -96,7 +97,7 @@ static inline int wait_for(weft_task *task)
     int err = wf_await_entry(&exec);
     if (wf_unlikely(err < 0))
         return err;
-    if (wf_worker_lend(exec, task) && wf_state_done(&task->state))
+    if (wf_strand_lend(exec, task) && wf_state_done(&task->state))
         return 0;
     join_op op = {.task = task};
     return (int)wf_await_inline(&join_ops, &op, WEFT_FOREVER);

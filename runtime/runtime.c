@@ -36,7 +36,7 @@ static void forbid_awaits(void)
     dead = *exec->ops;
     dead.interruption = dead_interruption;
     exec->ops = &dead;
-    exec->asks = NULL;
+    exec->signs = NULL;
 }
 
 /* A child may start a runtime of its own, so what belongs to the process must not be locked there by a thread that it has not. */

@@ -69,8 +69,6 @@ struct weft_runtime {
 
 /* Work was published: wake one sleeper to look for it, unless somebody looks already. */
 void wf_idle_notify(weft_runtime *rt);
-/* The same for work that its pusher will do itself unless it is much. Cheap and not certain: see worker.c. */
-void wf_idle_notify_backlog(wf_worker *w);
 /* Nothing to do anywhere: sleep until there is. */
 void wf_idle_park(wf_worker *w);
 /* May this worker join the searchers? */

@@ -1,6 +1,7 @@
 /* spawn.c - the birth of tasks.
  *
- * A spawn allocates one header (and a side block when options ask for it), writes it with plain stores, and queues it. */
+ * A spawn allocates one header (and a side block when options ask for it), writes it with plain stores, and queues it. The steps are inlined into two
+ * ways: without options from a task of the same runtime, where most of the questions have answers that the compiler knows, and any other. */
 #include <runtime/group.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
@@ -13,8 +14,7 @@ typedef struct birth {
     weft_runtime *rt;
     wf_worker *worker;   /* the calling thread's, if it is one of rt's */
     const wf_exec *exec; /* the caller's, or NULL */
-    const weft_spawn_options *options;
-    weft_waker joiner; /* set from birth; or empty */
+    weft_waker joiner;   /* set from birth; or empty */
 } birth;
 
 /* ---- counting in and out ------------------------------------------------------------------------------------- */
@@ -48,7 +48,7 @@ static void leave(birth *b)
         wf_sub_seq(&b->rt->entrants, 1);
 }
 
-static void count_spawned(birth *b)
+WF_INLINE void count_spawned(const birth *b)
 {
     wf_worker *w = b->worker;
     if (!w) {
@@ -64,7 +64,7 @@ static void count_spawned(birth *b)
 }
 
 /* The last one, who was not born after all. */
-static void count_spawned_not(birth *b)
+static void count_spawned_not(const birth *b)
 {
     if (b->worker)
         wf_store_rlx(&b->worker->spawned, b->worker->spawned.v - 1);
@@ -72,7 +72,7 @@ static void count_spawned_not(birth *b)
         wf_sub_rel(&b->rt->foreign_spawned, 1);
 }
 
-static uint64_t next_id(wf_worker *w)
+WF_INLINE uint64_t next_id(wf_worker *w)
 {
     enum { BLOCK = 1024 };
     if (!w)
@@ -98,9 +98,9 @@ static int copy_argument(weft_task *task, const weft_spawn_options *o)
 }
 
 /* To the worker that was asked for, else to the one that spawns; from outside, to each in turn. */
-static bool pin(weft_task *task, const birth *b)
+static bool pin(weft_task *task, const birth *b, unsigned wanted)
 {
-    unsigned wanted = b->options->pinned, first = WEFT_PIN_TO(0);
+    const unsigned first = WEFT_PIN_TO(0);
     if (wanted >= first && wanted - first >= b->rt->count)
         return false;
     task->flags |= WF_TASK_PINNED;
@@ -111,10 +111,9 @@ static bool pin(weft_task *task, const birth *b)
     return true;
 }
 
-static int apply_options(weft_task *task, const birth *b)
+static int apply_options(weft_task *task, const birth *b, const weft_spawn_options *o)
 {
-    const weft_spawn_options *o = b->options;
-    if (o->pinned && !pin(task, b))
+    if (o->pinned && !pin(task, b, o->pinned))
         return WEFT_EINVAL;
     if (!o->blocking && !o->name && !o->stack_size && !o->drop_arg && !o->drop_result && !o->copy_arg)
         return 0;
@@ -131,13 +130,10 @@ static int apply_options(weft_task *task, const birth *b)
     return o->copy_arg && task->flags & WF_TASK_STRAND ? copy_argument(task, o) : 0;
 }
 
-static int inherit_locals(weft_task *task, const birth *b)
+WF_NOINLINE static int inherit_cells(weft_task *task, const struct wf_cells *from)
 {
-    const weft_task *parent = b->exec && b->exec->callbacks == 0 ? b->exec->task : NULL;
-    if (wf_likely(!parent || !parent->extra || !parent->extra->cells))
-        return 0;
     bool out_of_memory = false;
-    struct wf_cells *cells = wf_cells_inherit(parent->extra->cells, &out_of_memory);
+    struct wf_cells *cells = wf_cells_inherit(from, &out_of_memory);
     if (out_of_memory)
         return WEFT_ENOMEM;
     if (!cells)
@@ -150,19 +146,27 @@ static int inherit_locals(weft_task *task, const birth *b)
     return 0;
 }
 
+WF_INLINE int inherit_locals(weft_task *task, const wf_exec *exec)
+{
+    const weft_task *parent = exec && exec->callbacks == 0 ? exec->task : NULL;
+    if (wf_likely(!parent || !parent->extra || !parent->extra->cells))
+        return 0;
+    return inherit_cells(task, parent->extra->cells);
+}
+
 /* Never queued: undo without a word to anybody. */
-static void unborn(weft_task *task, const birth *b)
+WF_NOINLINE static void unborn(weft_task *task, wf_worker *w)
 {
     if (task->extra)
         wf_task_extra_free(task);
     if (!(task->flags & WF_TASK_STORAGE))
-        wf_header_put(task, b->worker ? &b->worker->headers : NULL);
+        wf_header_put(task, w ? &w->headers : NULL);
 }
 
 /* ---- the birth ----------------------------------------------------------------------------------------------- */
 
 /* Everything but the word: until that is stored, walkers take the place for a free one. */
-static void init_header(weft_task *task, const birth *b, uint8_t flags)
+WF_INLINE void init_header(weft_task *task, const birth *b, uint8_t flags)
 {
     task->next = NULL;
     task->rt = b->rt;
@@ -175,20 +179,20 @@ static void init_header(weft_task *task, const birth *b, uint8_t flags)
     wf_store_rlx(&task->poller, 0);
 }
 
-static int finish_header(weft_task *task, const birth *b)
+WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_options *o)
 {
-    if (wf_unlikely(b->options)) {
-        int err = apply_options(task, b);
+    if (wf_unlikely(o)) {
+        int err = apply_options(task, b, o);
         if (err < 0)
             return err;
     }
-    return inherit_locals(task, b);
+    return inherit_locals(task, b->exec);
 }
 
 /* The pool may refuse it: then it was never born. Unless somebody who aborts them all has been faster, which makes it a worker's. */
-static int give_to_pool(weft_task *task, birth *b, weft_task **handle)
+WF_NOINLINE static int give_to_pool(weft_task *task, birth b, weft_task **handle)
 {
-    int err = wf_pool_submit(b->rt, WF_LANE_USER, &task->extra->job);
+    int err = wf_pool_submit(b.rt, WF_LANE_USER, &task->extra->job);
     if (wf_likely(err == 0))
         return 0;
     if (!wf_state_leave_pool(&task->state)) {
@@ -197,14 +201,14 @@ static int give_to_pool(weft_task *task, birth *b, weft_task **handle)
     }
     if (handle)
         *handle = NULL;
-    count_spawned_not(b);
-    unborn(task, b);
+    count_spawned_not(&b);
+    unborn(task, b.worker);
     return err;
 }
 
-static int give_life(weft_task *task, birth *b, weft_task **handle)
+WF_INLINE int give_life(weft_task *task, const birth *b, weft_task **handle, uint8_t flags)
 {
-    bool blocking = task->flags & WF_TASK_BLOCKING;
+    bool blocking = flags & WF_TASK_BLOCKING;
     uint64_t bits = (handle ? WF_S_HANDLE : 0) | (blocking ? WF_S_POOLED : 0);
     if (wf_unlikely(b->joiner.ops != NULL)) {
         task->joiner = b->joiner;
@@ -216,19 +220,24 @@ static int give_life(weft_task *task, birth *b, weft_task **handle)
         *handle = task;
     count_spawned(b);
     if (wf_unlikely(blocking))
-        return give_to_pool(task, b, handle);
+        return give_to_pool(task, *b, handle);
     wf_schedule_fresh(b->worker, task);
     return 0;
 }
 
-static int find_runtime(birth *b)
+WF_INLINE int bear(weft_task **handle, const birth *b, const weft_spawn_options *o, uint8_t flags, void *body, void *value)
 {
-    b->exec = wf_exec_peek();
-    b->rt = b->options && b->options->runtime ? b->options->runtime : b->exec ? b->exec->rt : NULL;
-    if (!b->rt)
-        return WEFT_ENORUNTIME;
-    b->worker = b->exec && b->exec->worker && b->exec->worker->rt == b->rt ? b->exec->worker : NULL;
-    return 0;
+    weft_task *task = wf_header_get(b->rt->heap, b->worker ? &b->worker->headers : NULL);
+    if (wf_unlikely(!task))
+        return WEFT_ENOMEM;
+    init_header(task, b, flags);
+    task->body.future = body;
+    task->value = value;
+    int err = finish_header(task, b, o);
+    if (wf_likely(err == 0))
+        return give_life(task, b, handle, flags);
+    unborn(task, b->worker);
+    return err;
 }
 
 static int check(const weft_spawn_options *o, uint8_t flags)
@@ -240,59 +249,73 @@ static int check(const weft_spawn_options *o, uint8_t flags)
     return o->blocking && (o->pinned || !(flags & WF_TASK_STRAND)) ? WEFT_EINVAL : 0;
 }
 
-static int spawn(weft_task **handle, birth *b, uint8_t flags, void *body, void *value)
+static int find_runtime(birth *b, weft_runtime *wanted)
 {
-    int err = check(b->options, flags);
-    if (err < 0 || (err = find_runtime(b)) < 0 || (err = enter(b)) < 0)
+    b->exec = wf_exec_peek();
+    b->rt = wanted ? wanted : b->exec ? b->exec->rt : NULL;
+    if (!b->rt)
+        return WEFT_ENORUNTIME;
+    b->worker = b->exec && b->exec->worker && b->exec->worker->rt == b->rt ? b->exec->worker : NULL;
+    return 0;
+}
+
+/* From anywhere. */
+WF_NOINLINE static int spawn(weft_task **handle, weft_waker joiner, const weft_spawn_options *o, uint8_t flags,
+                             void *body, void *value)
+{
+    birth b = {.joiner = joiner};
+    int err = check(o, flags);
+    if (err < 0 || (err = find_runtime(&b, o ? o->runtime : NULL)) < 0 || (err = enter(&b)) < 0)
         return err;
-    weft_task *task = wf_header_get(b->rt->heap, b->worker ? &b->worker->headers : NULL);
-    if (wf_unlikely(!task)) {
-        leave(b);
-        return WEFT_ENOMEM;
-    }
-    if (b->options && b->options->blocking)
+    if (o && o->blocking)
         flags |= WF_TASK_BLOCKING;
-    init_header(task, b, flags);
-    task->body.future = body;
-    task->value = value;
-    err = finish_header(task, b);
-    if (wf_unlikely(err < 0))
-        unborn(task, b);
-    else
-        err = give_life(task, b, handle);
-    leave(b);
+    err = bear(handle, &b, o, flags, body, value);
+    leave(&b);
     return err;
+}
+
+/* Into the runtime of the task that runs. */
+WF_INLINE int spawn_here(weft_task **handle, uint8_t flags, void *body, void *value)
+{
+    const wf_exec *exec = wf_exec_peek();
+    wf_worker *w = exec ? exec->worker : NULL;
+    if (wf_unlikely(!w || wf_runtime_phase(w->rt) != WF_RUNNING))
+        return spawn(handle, (weft_waker){NULL, NULL}, NULL, flags, body, value);
+    const birth b = {.rt = w->rt, .worker = w, .exec = exec};
+    return bear(handle, &b, NULL, flags, body, value);
 }
 
 /* ---- public -------------------------------------------------------------------------------------------------- */
 
-static int spawn_body(weft_task **handle, birth *b, weft_fn fn, void *arg)
+/* A function, where a future may be. */
+static inline void *as_body(weft_fn fn)
 {
     union {
         weft_fn fn;
         void *pointer;
     } body = {.fn = fn};
-    return spawn(handle, b, WF_TASK_STRAND, body.pointer, arg);
+    return body.pointer;
 }
 
 static int spawn_strand(weft_task **handle, const weft_spawn_options *options, weft_fn fn, void *arg)
 {
     if (handle)
         *handle = NULL;
-    if (!fn)
-        return WEFT_EINVAL;
-    birth b = {.options = options};
-    return spawn_body(handle, &b, fn, arg);
+    return fn ? spawn(handle, (weft_waker){NULL, NULL}, options, WF_TASK_STRAND, as_body(fn), arg) : WEFT_EINVAL;
 }
 
 int wf_spawn_member(weft_task **task, const weft_spawn_options *options, weft_fn fn, void *arg, weft_future *f,
                     weft_waker joiner)
 {
-    birth b = {.options = options, .joiner = joiner};
-    return f ? spawn(task, &b, 0, f, NULL) : spawn_body(task, &b, fn, arg);
+    return f ? spawn(task, joiner, options, 0, f, NULL) : spawn(task, joiner, options, WF_TASK_STRAND, as_body(fn), arg);
 }
 
-int weft_spawn(weft_task **task, weft_fn fn, void *arg) { return spawn_strand(task, NULL, fn, arg); }
+int weft_spawn(weft_task **task, weft_fn fn, void *arg)
+{
+    if (task)
+        *task = NULL;
+    return fn ? spawn_here(task, WF_TASK_STRAND, as_body(fn), arg) : WEFT_EINVAL;
+}
 
 int weft_spawn_on(weft_runtime *rt, weft_task **task, weft_fn fn, void *arg)
 {
@@ -332,11 +355,15 @@ static int spawn_future(weft_task **handle, const weft_spawn_options *options, w
         *handle = NULL;
     if (!f || !f->ops || !f->ops->poll)
         return WEFT_EINVAL;
-    birth b = {.options = options};
-    return spawn(handle, &b, 0, f, NULL);
+    return spawn(handle, (weft_waker){NULL, NULL}, options, 0, f, NULL);
 }
 
-int weft_spawn_future(weft_task **task, weft_future *f) { return spawn_future(task, NULL, f); }
+int weft_spawn_future(weft_task **task, weft_future *f)
+{
+    if (task)
+        *task = NULL;
+    return f && f->ops && f->ops->poll ? spawn_here(task, 0, f, NULL) : WEFT_EINVAL;
+}
 
 int weft_spawn_future_sized(weft_task **task, const weft_spawn_options *options, size_t size, weft_future *f)
 {
@@ -355,7 +382,7 @@ int weft_spawn_future_in(weft_task **handle, weft_task_storage *storage, weft_fu
     if (!storage || !f || !f->ops || !f->ops->poll)
         return WEFT_EINVAL;
     birth b = {0};
-    int err = find_runtime(&b);
+    int err = find_runtime(&b, NULL);
     if (err < 0 || (err = enter(&b)) < 0)
         return err;
     wf_stored_task *stored = (wf_stored_task *)(void *)storage->space_;
@@ -364,12 +391,12 @@ int weft_spawn_future_in(weft_task **handle, weft_task_storage *storage, weft_fu
     init_header(task, &b, WF_TASK_STORAGE);
     task->body.future = f;
     task->value = NULL;
-    err = inherit_locals(task, &b);
+    err = inherit_locals(task, b.exec);
     if (err == 0) {
         wf_mutex_lock(&b.rt->lock);
         wf_list_push_back(&b.rt->stored, &stored->node);
         wf_mutex_unlock(&b.rt->lock);
-        err = give_life(task, &b, handle);
+        err = give_life(task, &b, handle, WF_TASK_STORAGE);
     }
     leave(&b);
     return err;

@@ -11,44 +11,31 @@
 #include <runtime/strand.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <weft/sync.h>
-
-typedef struct wf_strand {
-    wf_exec exec;
-    wf_ctx ctx;
-    wf_body body;
-    wf_ai64 deadline; /* of its last wait; WEFT_FOREVER: none. Its own; the timer's fire reads it under the lock */
-    wf_a8 scoped;     /* … and that was a scope's. As above */
-    wf_timer timer; /* armed on the first wait with a deadline; stays armed afterwards, and fires in vain at most once */
-    void *result;   /* what the function returned, while the deferred calls run */
-    unsigned long os_locks; /* the thread's when this poll began; unused without libweft_debug.so */
-} wf_strand;
-
-static wf_strand *strand_of(wf_exec *exec) { return wf_container(exec, wf_strand, exec); }
 
 /* ---- the program's own mutexes ------------------------------------------------------------------------------- */
 
-/* Who knows them: set before the first strand runs, and NULL unless libweft_debug.so is loaded. */
-static wf_os_mutexes_held *os_mutexes_held;
+wf_os_mutexes_held *wf_strand_os_mutexes;
 
 void wf_strand_look_for_debugging(void)
 {
-    *(void **)(void *)&os_mutexes_held = dlsym(RTLD_DEFAULT, WF_OS_MUTEXES_HELD);
+    *(void **)(void *)&wf_strand_os_mutexes = dlsym(RTLD_DEFAULT, WF_OS_MUTEXES_HELD);
 }
 
-WF_NOINLINE static void note_os_locks(wf_strand *s)
+void wf_strand_note_os_mutexes(wf_strand *s)
 {
     const void *mutex;
     const char *where;
-    s->os_locks = os_mutexes_held(ULONG_MAX, &mutex, &where);
+    s->os_locks = wf_strand_os_mutexes(ULONG_MAX, &mutex, &where);
 }
 
 /* The process stops here, as an operation may be under way; a panic would also leave the mutex locked for ever. */
-WF_NOINLINE static void hold_no_os_mutex(const wf_strand *s)
+void wf_strand_holds_no_os_mutex(const wf_strand *s)
 {
     const void *mutex;
     const char *where;
-    os_mutexes_held(s->os_locks, &mutex, &where);
+    wf_strand_os_mutexes(s->os_locks, &mutex, &where);
     if (!mutex)
         return;
     fprintf(stderr, "weft: task \"%s\" (#%llu) awaits while it holds the pthread mutex %p, locked by %s\n",
@@ -57,15 +44,6 @@ WF_NOINLINE static void hold_no_os_mutex(const wf_strand *s)
 }
 
 /* ---- leaving and coming back --------------------------------------------------------------------------------- */
-
-/* Away from whichever stack the strand is on (its own or a coroutine's), to the worker that polls it. Callers end with it, so
- * that the strand goes on right where it awaits: see wf_switch. */
-static int leave(wf_exec *self, wf_strand_left why)
-{
-    if (wf_unlikely(os_mutexes_held != NULL))
-        hold_no_os_mutex(strand_of(self));
-    return wf_ctx_switch_code(self->body->ctx, &self->worker->ctx, (void *)(intptr_t)why);
-}
 
 /* Runs under the lock of the timers. The task is alive: ending disarms the timer under the same lock. */
 static bool fire(wf_timer *timer, int64_t now, weft_waker *out)
@@ -105,7 +83,7 @@ static bool find_forgotten(wf_exec *self, const void *frame)
  * sees either the new deadline, or a timer that it must arm again. */
 static void suspend(wf_exec *self, int64_t deadline)
 {
-    wf_strand *s = strand_of(self);
+    wf_strand *s = wf_strand_of(self);
     wf_store_rlx(&s->scoped, 0);
     if (wf_unlikely(wf_scopes_entered(self->body))) {
         if (wf_unlikely(find_forgotten(self, __builtin_frame_address(0)))) {
@@ -121,10 +99,8 @@ static void suspend(wf_exec *self, int64_t deadline)
         wf_timer_disarm(&s->timer);
     if (wf_unlikely(deadline != WEFT_FOREVER))
         wf_timer_arm(&s->timer, &self->worker->timers, deadline);
-    leave(self, WF_STRAND_PARKED);
+    wf_strand_go(self, WF_STRAND_PARKED);
 }
-
-void wf_strand_lend(wf_exec *exec) { leave(exec, WF_STRAND_LENDS); }
 
 /* [SCOPE] unmark, then look: a firing that comes in between marks again. */
 WF_NOINLINE static int look_at_scopes(wf_exec *self)
@@ -141,8 +117,6 @@ WF_NOINLINE static int look_at_scopes(wf_exec *self)
         wf_state_mark(&self->task->state);
     return code;
 }
-
-_Static_assert(WF_EXEC_ASKS == (WF_S_ABORT | WF_S_SCOPE), "what awaits look at before they ask");
 
 static int interruption(wf_exec *self)
 {
@@ -163,7 +137,7 @@ static int yield(wf_exec *self)
 {
     if (wf_unlikely(wf_scopes_entered(self->body)))
         look_at_scopes(self);
-    return leave(self, WF_STRAND_YIELDED);
+    return wf_strand_go(self, WF_STRAND_YIELDED);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
@@ -186,13 +160,17 @@ static void drop_result(wf_strand *s)
         wf_call_back(extra->drop_result, s->result);
 }
 
-void wf_body_holds_no_mutex(const wf_body *body, const weft_task *task, const char *how)
+void wf_body_holds_a_mutex(const wf_body *body, const weft_task *task, const char *how)
 {
-    if (wf_likely(!body->held))
-        return;
     fprintf(stderr, "weft: task \"%s\" (#%llu) %s while it held the mutex of %s\n", task ? wf_task_label(task) : "",
             task ? (unsigned long long)task->id : 0, how, body->held->name_ ? body->held->name_ : "?");
     abort();
+}
+
+/* Its code has left all that it had entered or made: nothing is to be closed. */
+static inline bool is_bare(const wf_body *body)
+{
+    return !body->scopes && !body->defers && !body->bindings && !body->shared && !body->forgot;
 }
 
 /* What was entered and made in its code goes with it, the scopes first: their frames are gone. True if none was forgotten. */
@@ -214,10 +192,10 @@ WEFT_NORETURN static void finish(wf_strand *s, void *result)
 {
     int code;
     s->result = result;
-    if (wf_unlikely(!close_body(s)))
+    if (wf_unlikely(!is_bare(&s->body)) && !close_body(s))
         panic(&s->exec, "it ended with a scope that it had not left");
     wf_body_holds_no_mutex(&s->body, s->exec.task, "ended");
-    if (s->exec.met_abort) {
+    if (wf_unlikely(s->exec.met_abort)) {
         drop_result(s);
         end(s, WEFT_EABORTED, NULL);
     }
@@ -230,7 +208,7 @@ WEFT_NORETURN static void finish(wf_strand *s, void *result)
  * them comes here again, keeps the first message, and runs the rest. */
 WEFT_NORETURN static void panic(wf_exec *self, const char *text)
 {
-    wf_strand *s = strand_of(self);
+    wf_strand *s = wf_strand_of(self);
     if (self->body->coro)
         wf_coro_panic(self->body->coro, text);
     wf_task_set_error(self->task, text);
@@ -256,13 +234,14 @@ static void entry(void *arg)
     finish(s, task->body.fn(task->value));
 }
 
-/* Field by field: what a compound literal zeroes first costs as much as the rest of a spawn. */
+/* Field by field: what a compound literal or memset zeroes first (by a string instruction) costs as much as the rest of a spawn. What is set when it is
+ * entered is left out. */
 static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
 {
     s->exec.ops = &strand_ops;
+    s->exec.signs = &task->state;
     s->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
     s->exec.cx.exec = &s->exec;
-    s->exec.asks = &task->state;
     s->exec.body = &s->body;
     s->exec.task = task;
     s->exec.rt = task->rt;
@@ -271,6 +250,7 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->exec.cause = NULL;
     s->exec.detail = NULL;
     s->exec.callbacks = 0;
+    s->exec.met_abort = false;
     s->body.outer = NULL;
     s->body.ctx = &s->ctx;
     s->body.stack = stack;
@@ -284,7 +264,6 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->body.scopes = NULL;
     s->body.bindings = NULL;
     s->body.dependents = NULL;
-    s->exec.met_abort = false;
     s->result = NULL;
     wf_wnode_init(&s->timer.node);
     s->timer.home = NULL;
@@ -303,7 +282,6 @@ static wf_strand *bind_stack(wf_worker *w, weft_task *task, int *err)
     init_record(s, task, stack);
     wf_ctx_init(&s->ctx, stack->base, stack->size, s, entry, s);
     task->strand = s;
-    task->flags |= WF_TASK_STARTED;
     return s;
 }
 
@@ -316,10 +294,13 @@ static void stillborn(weft_task *task, int err)
     task->value = (void *)(intptr_t)err;
 }
 
-static void unbind_stack(wf_worker *w, weft_task *task, wf_strand *s)
+void wf_strand_end(wf_worker *w, weft_task *task)
 {
-    wf_timer_disarm(&s->timer);
-    free(s->exec.detail);
+    wf_strand *s = task->strand;
+    if (wf_unlikely(s->timer.home != NULL))
+        wf_timer_disarm(&s->timer);
+    if (wf_unlikely(s->exec.detail != NULL))
+        free(s->exec.detail);
     wf_ctx_destroy(&s->ctx);
     task->strand = NULL;
     wf_stack_put(&w->stacks, s->body.stack);
@@ -341,30 +322,14 @@ void wf_strand_expect(const weft_task *task)
     prefetch(task->body.sp, FRAMES);
 }
 
-wf_ctx *wf_strand_enter(wf_worker *w, weft_task *task)
+wf_ctx *wf_strand_begin(wf_worker *w, weft_task *task)
 {
     int err = 0;
-    wf_strand *s = task->strand ? task->strand : bind_stack(w, task, &err);
-    if (wf_unlikely(!s)) {
-        stillborn(task, err);
-        return NULL;
-    }
-    s->exec.worker = w;
-    s->exec.timers = &w->timers;
-    s->exec.budget = WF_BUDGET;
-    if (wf_unlikely(os_mutexes_held != NULL))
-        note_os_locks(s);
-    wf_exec_set(&s->exec);
-    return s->exec.body->ctx;
-}
-
-void wf_strand_leave(wf_worker *w, weft_task *task, wf_strand_left left)
-{
-    wf_exec_set(&w->exec);
-    if (left == WF_STRAND_ENDED)
-        unbind_stack(w, task, task->strand);
-    else
-        task->body.sp = task->strand->exec.body->ctx->sp;
+    wf_strand *s = bind_stack(w, task, &err);
+    if (wf_likely(s))
+        return wf_strand_enter(w, s);
+    stillborn(task, err);
+    return NULL;
 }
 
 /* Runs in a signal handler, on the thread that faulted. */

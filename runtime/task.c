@@ -259,7 +259,6 @@ static void poll_future(wf_worker *w, weft_task *task)
 {
     void *result = NULL;
     weft_future *f = task->body.future;
-    task->flags |= WF_TASK_STARTED;
     w->exec.task = task;
     w->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
     w->exec.budget = WF_BUDGET;
@@ -299,21 +298,19 @@ void wf_task_left(wf_worker *w, weft_task *task, int left)
     }
 }
 
-wf_ctx *wf_task_poll(wf_worker *w, weft_task *task)
+wf_ctx *wf_task_poll(wf_worker *w, weft_task *task, uint64_t word)
 {
-    uint64_t word = wf_state_poll_begin(&task->state);
-    bool strand = task->flags & WF_TASK_STRAND;
-    if (wf_unlikely(word & WF_S_ABORT) && !(strand && task->flags & WF_TASK_STARTED)) {
+    if (wf_unlikely(word & WF_S_ABORT)) {
         cancel(w, task);
         return NULL;
     }
     wf_count(&w->polls, 1);
     wf_store_rlx(&task->poller, 1);
-    if (!strand) {
+    if (!(task->flags & WF_TASK_STRAND)) {
         poll_future(w, task);
         return NULL;
     }
-    wf_ctx *to = wf_strand_enter(w, task);
+    wf_ctx *to = wf_strand_begin(w, task);
     if (wf_unlikely(!to))
         wf_task_complete(w, task);
     return to;

@@ -34,7 +34,6 @@ enum {
     WF_TASK_PINNED = 2,    /* only worker `home` polls it */
     WF_TASK_STORAGE = 4,   /* the header lies in a weft_task_storage */
     WF_TASK_MEMBER = 16,   /* of a group: its join waker is the group's, and stands from birth to end */
-    WF_TASK_STARTED = 8,   /* polled at least once; written by the poller */
     WF_TASK_BLOCKING = 32, /* its function runs on a thread of the pool; workers only cancel it */
 };
 
@@ -65,16 +64,42 @@ struct weft_task {
 
 _Static_assert(sizeof(struct weft_task) <= WF_HEADER_SIZE, "a spawned task costs about 100 bytes");
 
+/* A header with word 0, or NULL when out of memory. @cache: the calling worker's, or NULL. */
+static inline weft_task *wf_header_get(wf_heap *heap, wf_header_cache *cache)
+{
+    weft_task *task = cache ? cache->free : NULL;
+    if (wf_unlikely(!task))
+        return wf_header_get_slow(heap, cache);
+    cache->free = task->next;
+    cache->count--;
+    return task;
+}
+
+/* Give one back, from any thread. @cache: the calling worker's if it belongs to the same heap, else NULL. */
+static inline void wf_header_put(weft_task *task, wf_header_cache *cache)
+{
+    if (wf_unlikely(!cache) || wf_unlikely(cache->count >= 2 * WF_HEADER_BATCH)) {
+        wf_header_put_slow(task, cache);
+        return;
+    }
+    wf_store_rel(&task->state, 0); /* a walker that still looks sees a free place */
+    task->next = cache->free;
+    cache->free = task;
+    cache->count++;
+}
+
+_Static_assert((WF_S_ABORT | WF_S_SCOPE) == WF_SIGNS, "awaits look for these");
+
 /* The waker operations of tasks: @data is the task. */
 extern const weft_waker_ops wf_task_waker_ops;
 
 /* Where a woken task goes is the scheduler's business: runtime/worker.c. */
 void wf_schedule_woken(weft_task *task);
 
-/* Poll @task on @worker, to wherever that leads. A strand is only prepared: the caller switches to the context returned, and then
- * calls wf_task_left() with what the switch back says. (The switch is the worker loop's own, so that no function has to return
- * across it: the CPU would mispredict every such return.) */
-struct wf_ctx *wf_task_poll(struct wf_worker *worker, weft_task *task);
+/* Poll @task on @worker, which has begun with it and found @word, to wherever that leads; not for strands that have been polled before. A strand is only
+ * prepared: the caller switches to the context returned, and then calls wf_task_left() with what the switch back says. (The switch is
+ * the worker loop's own, so that no function has to return across it: the CPU would mispredict every such return.) */
+struct wf_ctx *wf_task_poll(struct wf_worker *worker, weft_task *task, uint64_t word);
 void wf_task_left(struct wf_worker *worker, weft_task *task, int left);
 
 /* The future or strand panicked while it was polled outside a stack of its own; @text as formatted. */

@@ -64,13 +64,13 @@ static void spill_fresh(wf_worker *w)
         wf_inject_push_all(&w->rt->inject, first, last, n);
 }
 
-void wf_schedule_fresh(wf_worker *w, weft_task *task)
+void wf_schedule_fresh_slow(wf_worker *w, weft_task *task)
 {
-    if (wf_unlikely(!w)) {
+    if (!w) {
         schedule_foreign(task->rt, task);
         return;
     }
-    if (wf_unlikely(task->flags & WF_TASK_PINNED)) {
+    if (task->flags & WF_TASK_PINNED) {
         schedule_pinned(w, task);
         return;
     }
@@ -189,7 +189,7 @@ static weft_task *pop_lent(wf_worker *w)
     return task || !wf_load_rlx(&w->lender) ? task : wf_swap_acqrel(&w->lender, NULL);
 }
 
-bool wf_worker_lend(wf_exec *exec, weft_task *task)
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task)
 {
     enum { IN_A_ROW = 16 };
     wf_worker *w = exec->worker;
@@ -199,7 +199,6 @@ bool wf_worker_lend(wf_exec *exec, weft_task *task)
         return false;
     w->lends++;
     w->lent = task;
-    wf_strand_lend(exec);
     return true;
 }
 
@@ -321,12 +320,21 @@ bool wf_worker_is_leaving(wf_worker *w)
     return wf_load_seq(&w->rt->phase) >= WF_STOPPED || (w->until && w->until(w->until_arg));
 }
 
-void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
+/* Returns where to go on, or NULL if that is done. A strand that has begun hears of an abort from its awaits. */
+static inline wf_ctx *poll(wf_worker *w, weft_task *task)
 {
-    w->until = until;
-    w->until_arg = arg;
-    if (_setjmp(w->recover)) /* a stackless poll panicked: back on this stack, as if it had returned */
-        wf_task_poll_panicked(w, w->exec.task, w->panic_text);
+    uint64_t word = wf_state_poll_begin(&task->state);
+    wf_strand *s = task->strand;
+    if (!s)
+        return wf_task_poll(w, task, word);
+    wf_count(&w->polls, 1);
+    wf_store_rlx(&task->poller, 1);
+    return wf_strand_enter(w, s);
+}
+
+/* Apart from the setjmp, which would keep everything in memory. */
+WF_NOINLINE static void poll_until_leaving(wf_worker *w)
+{
     while (!wf_worker_is_leaving(w)) {
         weft_task *task = next_task(w);
         if (wf_unlikely(!task)) {
@@ -335,10 +343,19 @@ void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
         }
         if (wf_unlikely(w->searching))
             wf_idle_search_end(w, true);
-        wf_ctx *strand = wf_task_poll(w, task);
+        wf_ctx *strand = poll(w, task);
         if (strand)
             wf_task_left(w, task, (int)(intptr_t)wf_ctx_switch(&w->ctx, strand, NULL));
     }
+}
+
+void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
+{
+    w->until = until;
+    w->until_arg = arg;
+    if (_setjmp(w->recover)) /* a stackless poll panicked: back on this stack, as if it had returned */
+        wf_task_poll_panicked(w, w->exec.task, w->panic_text);
+    poll_until_leaving(w);
     if (w->searching)
         wf_idle_search_end(w, false);
 }

@@ -87,12 +87,21 @@ void wf_worker_leave(wf_worker *w);
 /* The loop has an end, and that has come. Looked at after the worker has said that it sleeps, so that no end is missed. */
 bool wf_worker_is_leaving(wf_worker *w);
 
-/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL. */
-void wf_schedule_fresh(wf_worker *w, weft_task *task);
+/* idle.c: there is more work in its queues. Wakes somebody to help unless the owner will soon have done it. Cheap and not certain: see there. */
+void wf_idle_notify_backlog(wf_worker *w);
 
-/* The strand that runs waits for @task, the newest that it spawned: let the worker poll that one first, and then the strand again, with
- * no queue, waker or state change in between. False: not now. True: that poll is over, and the worker may be another. */
-bool wf_worker_lend(wf_exec *exec, weft_task *task);
+/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL. */
+void wf_schedule_fresh_slow(wf_worker *w, weft_task *task);
+static inline void wf_schedule_fresh(wf_worker *w, weft_task *task)
+{
+    if (wf_unlikely(!w) || wf_unlikely(task->flags & WF_TASK_PINNED) || wf_unlikely(!wf_deque_push(&w->fresh, task)))
+        wf_schedule_fresh_slow(w, task);
+    else if (!w->alone)
+        wf_idle_notify_backlog(w);
+}
+
+/* See wf_strand_lend(). True: @task is out of the queue, to be polled next; the strand must leave now. */
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task);
 
 /* Queue a task that has just been polled and wants more. */
 void wf_schedule_again(wf_worker *w, weft_task *task);

@@ -63,7 +63,7 @@ void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char
 void wf_paused_clock_hold(weft_runtime *rt) {}
 void wf_paused_clock_release(weft_runtime *rt) {}
 void wf_defers_run(wf_body *body) {}
-void wf_body_holds_no_mutex(const wf_body *body, const weft_task *task, const char *how) {}
+void wf_body_holds_a_mutex(const wf_body *body, const weft_task *task, const char *how) { abort(); }
 ssize_t wf_pool_call(wf_lane which, ssize_t (*fn)(void *), void *arg) { return WEFT_EINVAL; }
 void weft_panic(const char *fmt, ...) { model_fail("%s", fmt); }
 
@@ -73,7 +73,7 @@ wf_service *wf_runtime_service(weft_runtime *rt, wf_service *(*create)(weft_runt
     return create(rt, err);
 }
 
-bool wf_worker_lend(wf_exec *exec, weft_task *task) { return false; }
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task) { return false; }
 void wf_schedule_fresh(wf_worker *w, weft_task *task) { model_fail("no worker's"); }
 void wf_schedule_again(wf_worker *w, weft_task *task) { model_fail("no worker's"); }
 void wf_schedule_woken(weft_task *task)
@@ -93,7 +93,7 @@ static void worker(void)
     for (;;) {
         weft_task *task = wf_swap_acqrel(&s.queue, NULL);
         if (task)
-            model_check(!wf_task_poll(&s.worker, task));
+            model_check(!wf_task_poll(&s.worker, task, wf_state_poll_begin(&task->state)));
         else
             model_park();
     }

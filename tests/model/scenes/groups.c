@@ -27,7 +27,7 @@ static struct {
 
 /* ---- what is not played ------------------------------------------------------------------------------------------------- */
 
-bool wf_worker_lend(wf_exec *exec, weft_task *task) { return false; }
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task) { return false; }
 void wf_blocking_init(weft_task *task) {}
 void wf_blocking_retract(weft_task *task) {}
 int wf_pool_submit(weft_runtime *rt, wf_lane lane, wf_job *job) { return WEFT_EINVAL; }
@@ -51,7 +51,7 @@ static void worker(void)
     for (;;) {
         weft_task *task;
         if (wf_inject_pop(&s.queue, &task, 1) == 1)
-            wf_task_poll(&s.worker, task);
+            wf_task_poll(&s.worker, task, wf_state_poll_begin(&task->state));
         else
             model_park();
     }

@@ -47,7 +47,7 @@ int scene_unmap(void *address, size_t size)
     return 0;
 }
 
-bool wf_worker_lend(wf_exec *exec, weft_task *task) { return false; }
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task) { return false; }
 void wf_blocking_init(weft_task *task) {}
 void wf_blocking_retract(weft_task *task) {}
 int wf_pool_submit(weft_runtime *rt, wf_lane lane, wf_job *job) { return WEFT_EINVAL; }
@@ -79,7 +79,7 @@ static void run_next(void)
     weft_task *task;
     while (!(task = wf_swap_acqrel(&s.queue, NULL)))
         model_park();
-    wf_task_poll(&s.worker, task);
+    wf_task_poll(&s.worker, task, wf_state_poll_begin(&task->state));
 }
 
 /* The second gets the place of the first. */

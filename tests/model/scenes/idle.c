@@ -2,6 +2,7 @@
  *
  * The workers are runtime/worker.c and idle.c, their reactors reactor.c; libuv waits until somebody rings. Time stands, so nobody wakes by himself:
  * what TICK is for (a task that holds its worker, a backlog in a worker's own queue) is not played. */
+#define MODEL_WORKER 1
 #include "../runtime.h"
 
 #include <base/clock.h>

@@ -48,7 +48,7 @@ void wf_schedule_again(wf_worker *w, weft_task *task)
     (void)w;
     queue(task);
 }
-bool wf_worker_lend(wf_exec *exec, weft_task *task)
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task)
 {
     (void)exec, (void)task;
     return false;
@@ -76,7 +76,7 @@ static void worker(void)
         else if (cell_is_held())
             model_yield();
         if (task)
-            wf_task_poll(w, task);
+            wf_task_poll(w, task, wf_state_poll_begin(&task->state));
     }
 }
 
