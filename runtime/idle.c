@@ -132,8 +132,12 @@ static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
     wf_count(&w->rescues, 1);
 }
 
+/* Each looks at all the others, which is a line fetched for each: often enough for those that are stuck, and no more. */
 void wf_idle_rescue(wf_worker *w, int64_t now)
 {
+    if (now - w->cared_at < STUCK / 4)
+        return;
+    w->cared_at = now;
     for (unsigned i = 0; i < w->rt->count; i++)
         if (w->rt->workers[i] != w)
             rescue(w, w->rt->workers[i], now);
@@ -185,7 +189,7 @@ static bool watch(wf_worker *w)
     return patience > 0 && !another_watches(w) && wf_reactor_watch(&w->reactor, patience);
 }
 
-/* How long after @since it was rung, if at all. Who rings from @cpu, the sleeper's own, could not have while that watched. */
+/* How long after @since it was rung in its sleep, if at all. Who rings from @cpu, the sleeper's own, could not have while that watched. */
 static uint64_t waited_for_ring(wf_worker *w, uint64_t since, int cpu)
 {
     if (wf_reactor_is_parked(&w->reactor) || wf_load_rlx(&w->reactor.rung_from) == cpu)
@@ -194,12 +198,13 @@ static uint64_t waited_for_ring(wf_worker *w, uint64_t since, int cpu)
     return waited < 0 ? 0 : (uint64_t)waited;
 }
 
-/* Lightly while somebody works, or has a moment ago; deeply when all have slept for a while. */
+/* Lightly while somebody works, or has a moment ago, or there is memory to give back; deeply when all have slept for a while. */
 static void sleep_until_woken(wf_worker *w, int64_t now)
 {
     weft_runtime *rt = w->rt;
-    bool light = !w->alone && (count_awake(rt) > 0 || now - wf_load_rlx(&rt->active_at) < WEFT_SEC);
-    int64_t until = rt->clock ? WEFT_FOREVER : wf_timers_next(&w->timers);
+    int64_t tidy = wf_worker_tidy_next(w), until = rt->clock ? WEFT_FOREVER : WF_MIN(wf_timers_next(&w->timers), tidy);
+    bool active = count_awake(rt) > 0 || now - wf_load_rlx(&rt->active_at) < WEFT_SEC;
+    bool light = !w->alone && (active || tidy != WEFT_FOREVER);
     light = light || wf_load_rlx(&rt->phase) != WF_RUNNING; /* shutdown looks after it every so often */
     wf_count(&w->parks, 1);
     wf_reactor_park(&w->reactor, light ? WF_MIN(until, now + TICK) : until);
@@ -211,8 +216,11 @@ static void wait_until_woken(wf_worker *w, int64_t now)
 {
     uint64_t since = wf_cycles();
     int cpu = wf_cpu_here();
-    if (!watch(w))
-        sleep_until_woken(w, now);
+    if (watch(w)) {
+        wf_patience_learn(&w->patience, wf_cycles() - since);
+        return;
+    }
+    sleep_until_woken(w, now);
     wf_patience_learn(&w->patience, waited_for_ring(w, since, cpu));
 }
 
