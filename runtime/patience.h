@@ -7,6 +7,8 @@
  * Two workers that wake each other from sleep are both late by what a wake costs, though either would be in time if the other watched. So of many
  * rings in a row that came late, but not very late, a few are watched for longer. If that was it, the rings come in time from then on.
  *
+ * A moment is what a sleep and a wake cost in CPU time, roughly: so to watch in vain costs about as much as it saves when it is not.
+ *
  * Pure. Times are differences of wf_cycles(). */
 #ifndef WF_PATIENCE_H
 #define WF_PATIENCE_H
@@ -15,7 +17,7 @@
 
 enum {
     WF_PATIENCE_TRUST_MOST = 8,
-    WF_PATIENCE_LATE = 8,   /* moments */
+    WF_PATIENCE_LATE = 16,  /* moments */
     WF_PATIENCE_ROUND = 64, /* late rings in a row, of which … */
     WF_PATIENCE_TRIES = 4,  /* … the last ones are watched for */
 };
@@ -24,7 +26,7 @@ enum {
 
 typedef struct wf_patience {
     uint64_t moment; /* 0: never watches */
-    uint8_t trust;   /* rings that came in time count for it, and all else against it */
+    uint8_t trust;   /* rings that came in time count for it, and all else against it, twice */
     uint8_t late;    /* rings in a row that came late but not very late, round by round */
 } wf_patience;
 
@@ -41,7 +43,7 @@ static inline void wf_patience_learn(wf_patience *p, uint64_t waited)
 {
     bool in_time = waited <= p->moment, late = !in_time && waited <= WF_PATIENCE_LATE * p->moment;
     if (in_time)
-        p->trust = WF_MIN(p->trust + 2, WF_PATIENCE_TRUST_MOST);
+        p->trust = WF_MIN(p->trust + 1, WF_PATIENCE_TRUST_MOST);
     else
         p->trust = p->trust < 2 ? 0 : p->trust - 2;
     p->late = late ? (p->late + 1) % WF_PATIENCE_ROUND : 0;
