@@ -21,15 +21,15 @@ static inline uint64_t wf_cycles(void)
 #endif
 }
 
-/* Roughly 5 to 20 microseconds of them: no x86-64 counts slower than 1 GHz or faster than 6, and AArch64 says how fast. */
+/* Roughly 15 to 60 microseconds of them: no x86-64 counts slower than 1 GHz or faster than 6, and AArch64 says how fast. */
 static inline uint64_t wf_cycles_of_a_moment(void)
 {
 #if defined(__x86_64__)
-    return 30000;
+    return 90000;
 #elif defined(__aarch64__)
     uint64_t hertz;
     __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hertz));
-    return hertz / 100000;
+    return hertz / 33000;
 #else
     return 0;
 #endif

@@ -17,8 +17,7 @@ static const wf_op_ops future_ops = {.poll = poll_future};
 static void drop_future(void *arg)
 {
     weft_future *f = arg;
-    if (f->ops->drop)
-        f->ops->drop(f);
+    f->ops->drop(f);
 }
 
 const weft_waker *weft_context_waker(weft_context *cx) { return &cx->waker; }
@@ -29,14 +28,15 @@ int weft_await(weft_future *f, void **result)
         *result = NULL;
     if (!f || !f->ops || !f->ops->poll)
         return WEFT_EINVAL;
-    wf_exec *exec = wf_exec_current();
-    if (!exec)
-        return WEFT_ENOMEM;
-    if (!wf_exec_can_wait(exec))
-        return WEFT_EDEADLK;
+    wf_exec *exec;
     future_op op = {.future = f};
-    int err = (int)wf_await(&future_ops, &op, WEFT_FOREVER);
-    wf_call_back(drop_future, f);
+    int err = wf_await_entry(&exec);
+    if (wf_likely(err == 0))
+        err = (int)wf_await_entered(exec, &future_ops, &op, WEFT_FOREVER);
+    else if (!exec || !wf_exec_can_wait(exec))
+        return err; /* not taken */
+    if (f->ops->drop)
+        wf_call_back(drop_future, f);
     if (result && err >= 0)
         *result = op.result;
     return err;

@@ -300,7 +300,7 @@ static int reserve(weft_group *g)
     if (room)
         return 0;
     wf_group_op op = {.group = g, .want = WF_GROUP_ROOM};
-    ssize_t err = wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    ssize_t err = wf_await_inline(&wf_group_op_ops, &op, WEFT_FOREVER);
     if (err < 0)
         return (int)err;
     return op.reserved ? 0 : WEFT_ECANCELED;
@@ -411,7 +411,7 @@ int weft_group_next(weft_group *g, void **result)
     if (!g)
         return WEFT_EINVAL;
     wf_group_op op = {.group = g, .want = WF_GROUP_NEXT};
-    ssize_t err = try_now(&op) ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    ssize_t err = try_now(&op) ? 0 : wf_await_inline(&wf_group_op_ops, &op, WEFT_FOREVER);
     if (err < 0)
         return (int)err;
     return report(&op, result);
@@ -448,7 +448,7 @@ int weft_group_wait(weft_group *g)
     if (is_child(g))
         return WEFT_EDEADLK;
     wf_group_op op = {.group = g, .want = WF_GROUP_ENDED};
-    ssize_t err = try_now(&op) ? 0 : wf_await(&wf_group_op_ops, &op, WEFT_FOREVER);
+    ssize_t err = try_now(&op) ? 0 : wf_await_inline(&wf_group_op_ops, &op, WEFT_FOREVER);
     return err < 0 ? (int)err : op.outcome;
 }
 

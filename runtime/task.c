@@ -70,11 +70,18 @@ static void take_prepaid(weft_task *task)
     task->spare--;
 }
 
+/* Whether the calling thread polls @task, and so owns what its poller owns. A thread of the pool may have it as its task too, and does
+ * not poll it. */
+static bool polled_here(const weft_task *task)
+{
+    wf_exec *exec = wf_exec_peek();
+    return exec && exec->worker && exec->task == task;
+}
+
 static int waker_clone(const weft_waker *self, weft_waker *out)
 {
     weft_task *task = self->data;
-    wf_exec *exec = wf_exec_peek();
-    if (exec && exec->worker && exec->task == task) /* a thread of the pool may have it as its task too, and does not poll it */
+    if (polled_here(task))
         take_prepaid(task);
     else
         wf_state_ref(&task->state, 1);
@@ -108,7 +115,15 @@ static void waker_wake(weft_waker *self)
 
 static void waker_wake_by_ref(const weft_waker *self) { wf_task_wake(self->data); }
 
-static void waker_drop(weft_waker *self) { wf_task_unref(self->data); }
+/* A task's own, dropped in its poll, goes back to those paid for in advance: to be handed out again, or given up when it ends. */
+static void waker_drop(weft_waker *self)
+{
+    weft_task *task = self->data;
+    if (polled_here(task) && wf_likely(task->spare < UINT32_MAX))
+        task->spare++;
+    else
+        wf_task_unref(task);
+}
 
 const weft_waker_ops wf_task_waker_ops = {
     .clone = waker_clone, .wake = waker_wake, .wake_by_ref = waker_wake_by_ref, .drop = waker_drop};

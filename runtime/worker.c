@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- queueing ------------------------------------------------------------------------------------------------ */
 
@@ -245,14 +246,29 @@ static weft_task *pop_own(wf_worker *w)
     return pop_pinned(w);
 }
 
+/* Of the thread. A system call, so not asked lightly. */
+static int64_t cpu_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * WEFT_SEC + t.tv_nsec;
+}
+
 /* Newest first would leave the oldest for ever where the new keep coming. But each time it begins another branch of what is
- * spawned, with stacks of its own: so not more often than this. */
+ * spawned, with stacks of its own: so not more often than this, also in CPU time. A worker that gets little of that would else have the
+ * more stacks the less it gets on. */
 static weft_task *pop_oldest(wf_worker *w)
 {
     enum { PATIENCE = 5 * 1000 * 1000 };
     if (w->now - w->oldest_at < PATIENCE)
         return NULL;
+    int64_t cpu = cpu_time(), got = cpu - w->oldest_cpu; /* less than nothing: the worker has another thread */
+    if (got >= 0 && got < PATIENCE) {
+        w->oldest_at = w->now - got; /* again when it can have got the rest */
+        return NULL;
+    }
     w->oldest_at = w->now;
+    w->oldest_cpu = cpu;
     return wf_deque_steal(&w->fresh);
 }
 

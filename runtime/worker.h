@@ -32,7 +32,8 @@ typedef struct wf_worker {
     uint32_t tick;      /* choices made */
     uint64_t tick_seen; /* polls at the last look around */
     int64_t now;        /* wf_now() at the last look around */
-    int64_t oldest_at;  /* when the oldest fresh task was last preferred */
+    int64_t oldest_at;  /* when the oldest fresh task was last preferred, or could have been */
+    int64_t oldest_cpu; /* … in the thread's CPU time */
     int64_t cared_at;   /* when it last looked after its neighbours */
     uint64_t looked_at; /* wf_cycles() at the last look around */
     uint64_t moment;    /* how many of them are too few for another */

@@ -173,7 +173,7 @@ int weft_subscription_recv(weft_subscription *sub, void *item, uint64_t *missed)
     if (!claim(sub))
         return WEFT_EBUSY;
     wf_waiter w = wait_for(sub);
-    int err = (int)wf_await(&wf_waiter_ops, &w, WEFT_FOREVER);
+    int err = (int)wf_await_inline(&wf_waiter_ops, &w, WEFT_FOREVER);
     if (err == 0)
         err = take(sub, item, missed);
     release(sub);

@@ -52,7 +52,7 @@ int weft_notify_wait(weft_notify *n)
     if (!n)
         return WEFT_EINVAL;
     wf_waiter w = wait_for(n);
-    return (int)wf_await(&wf_waiter_ops, &w, WEFT_FOREVER);
+    return (int)wf_await_inline(&wf_waiter_ops, &w, WEFT_FOREVER);
 }
 
 WF_CASE_FITS(wf_waiter);
@@ -115,7 +115,7 @@ int weft_cond_wait(weft_cond *c, weft_mutex *m)
     wf_mutex_must_be_mine(m, "weft_cond_wait()"); /* now: the unlock comes when the waiter is in the queue already */
     cond_op op = {.waiter = {.lock = wf_spin_in(&c->lock_), .queue = &c->waiters_, .take = take_nothing, .object = c},
                   .mutex = m};
-    int err = (int)wf_await(&cond_ops, &op, WEFT_FOREVER);
+    int err = (int)wf_await_inline(&cond_ops, &op, WEFT_FOREVER);
     if (!op.mutex)
         weft_mutex_lock(m);
     return err;

@@ -144,7 +144,7 @@ static int await_first(weft_case *cases, int n, int first)
 {
     select_op op = {.cases = cases, .n = n, .first = first};
     int err = prepare(&op);
-    return err < 0 ? err : (int)wf_await(&select_ops, &op, WEFT_FOREVER);
+    return err < 0 ? err : (int)wf_await_inline(&select_ops, &op, WEFT_FOREVER);
 }
 
 int weft_select(weft_case *cases, int n) { return await_first(cases, n, by_chance(n)); }

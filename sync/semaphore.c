@@ -69,7 +69,7 @@ int weft_semaphore_acquire(weft_semaphore *s, size_t n)
     if (!s)
         return WEFT_EINVAL;
     wf_waiter w = wait_for(s, n);
-    return (int)wf_await(&acquire_ops, &w, WEFT_FOREVER);
+    return (int)wf_await_inline(&acquire_ops, &w, WEFT_FOREVER);
 }
 
 int weft_semaphore_try_acquire(weft_semaphore *s, size_t n)

@@ -110,7 +110,7 @@ int weft_watch_next(weft_watch *w, void *item, uint64_t *version)
     if (!w || !item || !version)
         return WEFT_EINVAL;
     wf_waiter waiter = wait_for(w, *version);
-    int err = (int)wf_await(&wf_waiter_ops, &waiter, WEFT_FOREVER);
+    int err = (int)wf_await_inline(&wf_waiter_ops, &waiter, WEFT_FOREVER);
     return err < 0 ? err : take_newer(w, item, version);
 }
 

@@ -17,7 +17,7 @@ int weft_sleep_until(int64_t when)
 {
     if (when <= weft_now())
         return weft_yield();
-    return (int)wf_await(&sleep_ops, &when, when);
+    return (int)wf_await_inline(&sleep_ops, &when, when);
 }
 
 int weft_sleep(int64_t ns) { return ns <= 0 ? weft_yield() : weft_sleep_until(wf_add_saturating(weft_now(), ns)); }

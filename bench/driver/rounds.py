@@ -6,6 +6,7 @@ import time
 from . import child, lines
 
 LEAST = 2  # rounds, however slow the machine
+CHANCES = 2  # failures, before a call is given up
 
 
 def programs(argv):
@@ -35,26 +36,27 @@ def present(work, bin_dir, results):
 
 
 def one(work, call, bin_dir, results):
-    """Whether it is worth calling again."""
+    """What this call loses: nothing, one of its CHANCES, or all of them as it does not know the work."""
     try:
         out = child.run(place(bin_dir, call.argv), work.limit, {'BENCH_ROUNDS': '1'})
     except child.Unknown:
-        return False
+        return CHANCES
     except child.Failed as why:
         results.problem('%s %s' % (' '.join(call.argv), why))
-        return False
+        return 1
     for metric, value in lines.measurements(out):
         results.add(call.names.get(metric, metric), call.column, value)
-    return True
+    return 0
 
 
 def run(work, rounds, budget, bin_dir, results):
     """At most so many rounds; and none begins, but for the first few, when the work has taken @budget seconds."""
     calls = present(work, bin_dir, results)
+    chances = [CHANCES] * len(calls)
     end = time.monotonic() + budget
     for turn in range(min(rounds, work.rounds)):
         if turn >= LEAST and time.monotonic() > end:
             break
-        order = [calls[(i + turn) % len(calls)] for i in range(len(calls))]
-        given_up = [call for call in order if not one(work, call, bin_dir, results)]
-        calls = [call for call in calls if call not in given_up]
+        for i in ((i + turn) % len(calls) for i in range(len(calls))):
+            if chances[i] > 0:
+                chances[i] -= one(work, calls[i], bin_dir, results)

@@ -37,9 +37,9 @@ def cold():
     return Work('cold', calls, 60, MOST_ROUNDS)
 
 
-def alone(name, argv, limit=120):
-    """A work that only weft has, whose program takes its rounds by itself."""
-    return Work(name, [Call('weft', argv, {})], limit, 1)
+def alone(name, argv, rounds=1):
+    """A work that only weft has."""
+    return Work(name, [Call('weft', argv, {})], 120, rounds)
 
 
 def grow(what, counts, peers=()):
@@ -76,6 +76,6 @@ def all_works(quick):
         cold(),
         micro('idle', 'idle', [[]], rounds=3, floor=False),
         alone('memory', ['memory']),
-        alone('fairness', ['fairness']),
-        alone('udp_batched', ['udp', '3' if quick else '9']),
+        alone('fairness', ['fairness'], 5),
+        alone('udp_batched', ['udp', '3' if quick else '5']),
     ] + growth(quick)
