@@ -154,8 +154,8 @@ unsigned wf_cpus_of_cgroups(const char *root)
     return limit;
 }
 
-/* CPUs in the affinity mask; 0 when the kernel does not say. Masks may be larger than cpu_set_t. */
-static unsigned cpus_of_affinity(void)
+/* Masks may be larger than cpu_set_t. */
+unsigned wf_cpus_of_affinity(void)
 {
     for (size_t cpus = CPU_SETSIZE; cpus <= 1u << 16; cpus *= 2) {
         cpu_set_t *set = CPU_ALLOC(cpus);
@@ -171,9 +171,11 @@ static unsigned cpus_of_affinity(void)
     return 0;
 }
 
+int wf_cpu_here(void) { return sched_getcpu(); }
+
 unsigned wf_cpus_allowed(void)
 {
-    unsigned cpus = cpus_of_affinity();
+    unsigned cpus = wf_cpus_of_affinity();
     if (cpus == 0) {
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         cpus = online > 0 ? (unsigned)online : 1;

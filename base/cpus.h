@@ -9,6 +9,12 @@
 /* At least 1. Reads /proc and /sys: for start-up, not for hot paths. Any thread. */
 unsigned wf_cpus_allowed(void);
 
+/* CPUs in the affinity mask; 0 when the kernel does not say. One system call, as a rule. */
+unsigned wf_cpus_of_affinity(void);
+
+/* The CPU that the calling thread runs on, a moment ago; negative when the kernel does not say. No system call, as a rule. */
+int wf_cpu_here(void);
+
 /* CPUs that @quota microseconds in every @period pay for, rounded up; 0: no limit (also for numbers that make no
  * sense). */
 unsigned wf_cpus_of_quota(int64_t quota, int64_t period);

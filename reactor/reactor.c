@@ -1,5 +1,6 @@
 /* reactor.c - see reactor.h. Knows nothing of tasks: deliveries wake wakers, and that is all. */
 #include <base/clock.h>
+#include <base/cpus.h>
 #include <reactor/reactor.h>
 #include <reactor/set.h>
 #include <weft/base.h>
@@ -100,13 +101,13 @@ void wf_reactor_hand_out(wf_reactor *r, bool (*has_work)(void *user), void *user
 void wf_reactor_park_begin(wf_reactor *r)
 {
     /* [PARK] seq_cst: "parked" is visible before the queues are looked at; pushers publish first and then look here (d23). */
-    wf_swap_seq(&r->parked, WF_PARKED);
+    wf_swap_seq(&r->parked, WF_WATCHING);
 }
 
 uint32_t wf_reactor_park_end(wf_reactor *r)
 {
     uint32_t was = wf_swap_seq(&r->parked, WF_AWAKE);
-    return was == WF_PARKED ? WF_AWAKE : was;
+    return wf_reactor_says_parked(was) ? WF_AWAKE : was;
 }
 
 /* libuv counts in whole milliseconds from its own, cached clock: round up against that one, or timers fire early. */
@@ -121,10 +122,27 @@ static void set_alarm(wf_reactor *r, int64_t until)
     uv_timer_start(&r->alarm, on_alarm, due > now ? (uint64_t)(due - now) : 0, 0);
 }
 
+bool wf_reactor_watch(wf_reactor *r, uint64_t cycles)
+{
+    for (uint64_t start = wf_cycles(); wf_reactor_is_watching(r);) {
+        if (wf_cycles() - start >= cycles)
+            return false;
+        wf_cpu_relax();
+    }
+    return true;
+}
+
+/* [PARK] From here on rings need the bell; one that came before has changed the word. */
+static bool fall_asleep(wf_reactor *r)
+{
+    uint32_t watching = WF_WATCHING;
+    return wf_cas_strong_seq(&r->parked, &watching, WF_PARKED);
+}
+
 void wf_reactor_park(wf_reactor *r, int64_t until)
 {
     wf_spin_lock(&r->held); /* another may be giving it a turn: that is short */
-    if (wf_reactor_is_parked(r)) {
+    if (fall_asleep(r)) {
         r->room = WF_BATCH;
         set_alarm(r, until);
         uv_run(&r->loop, UV_RUN_ONCE);
@@ -139,8 +157,13 @@ bool wf_reactor_ring(wf_reactor *r, uint32_t ring)
 {
     /* [PARK] seq_cst: after what the caller published. Only one of several rings the bell. */
     uint32_t parked = wf_load_seq(&r->parked);
-    if (parked != WF_PARKED || !wf_cas_strong_seq(&r->parked, &parked, ring))
-        return false;
-    wf_set_ring(r);
+    do {
+        if (!wf_reactor_says_parked(parked))
+            return false;
+    } while (!wf_cas_seq(&r->parked, &parked, ring)); /* it may just fall asleep */
+    wf_store_rlx(&r->rung_at, wf_cycles());
+    wf_store_rlx(&r->rung_from, wf_cpu_here());
+    if (parked == WF_PARKED)
+        wf_set_ring(r);
     return true;
 }

@@ -15,20 +15,23 @@ enum { WF_BATCH = 256 }; /* most events fetched at once */
 
 enum {
     WF_AWAKE,
-    WF_PARKED,
+    WF_WATCHING,       /* going to sleep, or watching this word for a ring before it does: no bell is needed */
+    WF_PARKED,         /* asleep, or about to be whatever happens */
     WF_RUNG,           /* woken: look at everything */
     WF_RUNG_TO_SEARCH, /* woken, and already counted as one who looks for work */
 };
 
 typedef struct wf_reactor {
-    wf_spin held;                 /* around turns and libuv calls; never while a task is polled */
-    wf_a32 parked;                /* WF_PARKED: its owner sleeps in it, or is about to; who changes that rings */
-    bool handed_out;              /* held: its loop is used by its worker's tasks: nobody else touches that */
-    pthread_t owner;              /* held: … and this is its thread */
-    wf_ai64 last_turn;            /* wf_now() of the last turn, by whoever */
-    wf_a64 events;                /* delivered so far; written while held */
-    uv_loop_t loop;               /* held */
-    uv_timer_t alarm;             /* held: bounds a park */
+    wf_spin held;      /* around turns and libuv calls; never while a task is polled */
+    wf_a32 parked;     /* WF_WATCHING, WF_PARKED: its owner sleeps in it, or is about to; who else changes that rings */
+    wf_a64 rung_at;    /* wf_cycles() when it was last rung … */
+    wf_aint rung_from; /* … and the ringer's CPU */
+    bool handed_out;   /* held: its loop is used by its worker's tasks: nobody else touches that */
+    pthread_t owner;   /* held: … and this is its thread */
+    wf_ai64 last_turn; /* wf_now() of the last turn, by whoever */
+    wf_a64 events;     /* delivered so far; written while held */
+    uv_loop_t loop;    /* held */
+    uv_timer_t alarm;  /* held: bounds a park */
     uv_prepare_t last_look;       /* held: once handed out */
     bool (*has_work)(void *user); /* held: … asks its owner before each wait */
     void *user;
@@ -63,13 +66,19 @@ bool wf_reactor_turn_all(wf_reactor *r, int64_t now, unsigned room);
 /* "I am going to sleep." Look at every queue after this and before the park. */
 void wf_reactor_park_begin(wf_reactor *r);
 
+/* Watch for a ring, @cycles of wf_cycles() at the most. Owner only, after wf_reactor_park_begin(). True if there was one. */
+bool wf_reactor_watch(wf_reactor *r, uint64_t cycles);
+
 /* Wait for events, a ring, or @until on wf_now()'s clock. Owner only, after wf_reactor_park_begin(). May return early. */
 void wf_reactor_park(wf_reactor *r, int64_t until);
 
 /* "I am awake." Also instead of the park. Returns with what it was rung: WF_RUNG…, or WF_AWAKE if nobody rang. */
 uint32_t wf_reactor_park_end(wf_reactor *r);
 
-static inline bool wf_reactor_is_parked(wf_reactor *r) { return wf_load_seq(&r->parked) == WF_PARKED; }
+static inline bool wf_reactor_says_parked(uint32_t word) { return word == WF_WATCHING || word == WF_PARKED; }
+static inline bool wf_reactor_is_parked(wf_reactor *r) { return wf_reactor_says_parked(wf_load_seq(&r->parked)); }
+/* … and would need no bell. */
+static inline bool wf_reactor_is_watching(wf_reactor *r) { return wf_load_rlx(&r->parked) == WF_WATCHING; }
 
 /* Wake its owner if it is parked, telling it @ring; what was published before is seen by it. Any thread. True if this call woke it. */
 bool wf_reactor_ring(wf_reactor *r, uint32_t ring);

@@ -5,9 +5,12 @@
  * what they miss is found within TICK, because sleepers sleep lightly: for a second after the last activity anywhere they wake
  * every TICK and look after stuck workers. After that they sleep deeply, and the first to wake from that rings another.
  *
+ * Before it sleeps, a worker that is likely to be rung at once watches for that: see patience.h. One at a time, and only if each has a CPU.
+ *
  * At most half of the workers search at a time, and a searcher that finds something wakes the next: so a burst wakes workers one
  * after the other as long as there is work, and never a crowd. */
 #include <base/clock.h>
+#include <base/cpus.h>
 #include <runtime/runtime.h>
 
 enum { TICK = 5 * 1000 * 1000, STUCK = 2 * 1000 * 1000 };
@@ -171,6 +174,30 @@ static void rouse_another(wf_worker *w)
     any_sleeper(w->rt, ring, WF_RUNG);
 }
 
+static bool another_watches(const wf_worker *w)
+{
+    for (unsigned i = 0; i < w->rt->count; i++)
+        if (w->rt->workers[i] != w && wf_reactor_is_watching(&w->rt->workers[i]->reactor))
+            return true;
+    return false;
+}
+
+/* True if it was rung in time. */
+static bool watch(wf_worker *w)
+{
+    uint64_t patience = wf_patience_now(&w->patience);
+    return patience > 0 && !another_watches(w) && wf_reactor_watch(&w->reactor, patience);
+}
+
+/* How long after @since it was rung in its sleep, if at all. Who rings from @cpu, the sleeper's own, could not have while that watched. */
+static uint64_t waited_for_ring(wf_worker *w, uint64_t since, int cpu)
+{
+    if (wf_reactor_is_parked(&w->reactor) || wf_load_rlx(&w->reactor.rung_from) == cpu)
+        return WF_PATIENCE_NOT_RUNG;
+    int64_t waited = (int64_t)(wf_load_rlx(&w->reactor.rung_at) - since); /* on another CPU's counter */
+    return waited < 0 ? 0 : (uint64_t)waited;
+}
+
 /* Lightly while somebody works, or has a moment ago, or there is memory to give back; deeply when all have slept for a while. */
 static void sleep_until_woken(wf_worker *w, int64_t now)
 {
@@ -185,6 +212,18 @@ static void sleep_until_woken(wf_worker *w, int64_t now)
         rouse_another(w);
 }
 
+static void wait_until_woken(wf_worker *w, int64_t now)
+{
+    uint64_t since = wf_cycles();
+    int cpu = wf_cpu_here();
+    if (watch(w)) {
+        wf_patience_learn(&w->patience, wf_cycles() - since);
+        return;
+    }
+    sleep_until_woken(w, now);
+    wf_patience_learn(&w->patience, waited_for_ring(w, since, cpu));
+}
+
 void wf_idle_park(wf_worker *w)
 {
     int64_t now = wf_now();
@@ -193,7 +232,7 @@ void wf_idle_park(wf_worker *w)
     if (w->searching)
         wf_idle_search_end(w, false);
     if (!work_in_sight(w, now) && !(w->rt->clock && wf_paused_clock_jumps(w)))
-        sleep_until_woken(w, now);
+        wait_until_woken(w, now);
     set_parked(w, false);
     if (wf_reactor_park_end(&w->reactor) == WF_RUNG_TO_SEARCH)
         w->searching = true;

@@ -189,6 +189,7 @@ static int open_workers(weft_runtime *rt)
     if (!rt->workers)
         return WEFT_ENOMEM;
     rt->count = rt->options.workers;
+    rt->cpu_each = wf_cpus_of_affinity() >= WF_MAX(rt->count, 2);
     for (unsigned i = 0; i < rt->count; i++) {
         wf_worker *w = aligned_alloc(WF_CACHE_LINE, (sizeof *w + WF_CACHE_LINE - 1) / WF_CACHE_LINE * WF_CACHE_LINE);
         int err = w ? wf_worker_open(w, rt, i) : WEFT_ENOMEM;

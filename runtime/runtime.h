@@ -31,6 +31,7 @@ struct weft_runtime {
     weft_options options;
     char name[32];
     unsigned count;
+    bool cpu_each;    /* there is more than one CPU, and one for each worker */
     bool caller_runs; /* no thread of its own for worker 0 */
     wf_worker **workers;
     wf_heap *heap;

@@ -415,6 +415,7 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     w->exec.cx.exec = &w->exec;
     w->orderly = rt->options.seed != 0;
     w->moment = w->orderly ? 0 : wf_cycles_of_a_moment();
+    w->patience.moment = rt->cpu_each ? wf_cycles_of_a_moment() / 2 : 0;
     wf_rng_seed(&w->rng, rt->options.seed ? rt->options.seed + index : (uint64_t)wf_now() ^ (uintptr_t)w);
     int err = wf_stack_cache_init(&w->stacks, rt->options.stack_size);
     if (err < 0)

@@ -6,6 +6,7 @@
 #include <reactor/reactor.h>
 #include <runtime/context.h>
 #include <runtime/headers.h>
+#include <runtime/patience.h>
 #include <runtime/runq.h>
 #include <runtime/segv.h>
 #include <runtime/stack.h>
@@ -37,6 +38,7 @@ typedef struct wf_worker {
     uint64_t looked_at; /* wf_cycles() at the last look around */
     uint64_t moment;    /* how many of them are too few for another */
     bool orderly;       /* the order must not depend on the clock */
+    wf_patience patience;
     wf_rng rng;
     wf_ctx ctx;                            /* of the loop, while a strand runs */
     wf_body body;                          /* the loop's: it has a context but no stack of the pool's */

@@ -32,21 +32,22 @@ typedef struct returned {
     alignas(16) char item[];
 } returned;
 
+/* Two threads that use it at once hand each other its cache lines: what each operation needs is in the first two. */
 struct weft_chan {
-    wf_spin lock;
-    bool closed; /* under lock, and so all below */
+    alignas(WF_CACHE_LINE) wf_spin lock;
+    bool closed;      /* under lock, and so all below */
+    bool freed;       /* its contents are gone, and the last of them frees it */
+    uint32_t closers; /* who tells those who wait and will come back: more than it can tell at a time have to be told */
     size_t item_size, capacity;
-    weft_chan_options options;
     size_t len;
-    size_t head, tail; /* places in the ring, or in the first and the last block */
-    char *ring;        /* bounded */
+    size_t head, tail;  /* places in the ring, or in the first and the last block */
+    char *ring;         /* bounded */
+    returned *returned; /* in the order of their turns; before all others, and beyond the capacity */
+    wf_list receivers, senders;
+    weft_chan_options options;
+    uint64_t turns; /* items handed to those who waited */
     block *first, *last, *spare;
     size_t block_items; /* unbounded */
-    returned *returned; /* in the order of their turns; before all others, and beyond the capacity */
-    uint64_t turns;     /* items handed to those who waited */
-    uint32_t closers; /* who tells those who wait and will come back: more than it can tell at a time have to be told */
-    bool freed;       /* its contents are gone, and the last of them frees it */
-    wf_list receivers, senders;
 };
 
 /* ---- items --------------------------------------------------------------------------------------------------- */
@@ -509,10 +510,23 @@ void weft_op_drop(weft_op *op)
 
 static const wf_op_ops queued_ops = {.poll = poll_queued, .cancel = wf_chan_cancel};
 
+/* Field by field: to zero all of it first takes longer than the rest of a wait. The waker and the links are set when it queues. */
+static void init_waiting(wf_chan_op *op, weft_chan *ch, bool sends, void *item)
+{
+    op->node.select = NULL;
+    op->node.item = item;
+    wf_store_rlx(&op->node.done, 0);
+    op->ch = ch;
+    op->sends = sends;
+    op->queued = false;
+    op->holds = false;
+}
+
 /* Called locked, with nothing to be had. Not inlined: who need not wait needs no frame for it. */
 WF_NOINLINE static int wait_and_unlock(weft_chan *ch, bool sends, void *item, wf_exec *exec)
 {
-    wf_chan_op op = (wf_chan_op)wf_chan_op_init(ch, sends, item);
+    wf_chan_op op;
+    init_waiting(&op, ch, sends, item);
     ssize_t result = queue_and_unlock(&op, &exec->cx);
     if (wf_likely(result == WEFT_PENDING))
         result = wf_await_pending(exec, &queued_ops, &op, WEFT_FOREVER);
@@ -710,9 +724,10 @@ int weft_chan_create_sized(weft_chan **out, size_t item_size, size_t capacity, c
         return WEFT_EINVAL;
     if (capacity != WEFT_UNBOUNDED && __builtin_mul_overflow(item_size, capacity, &bytes))
         return WEFT_EINVAL;
-    weft_chan *ch = calloc(1, sizeof *ch);
+    weft_chan *ch = aligned_alloc(WF_CACHE_LINE, sizeof *ch);
     if (!ch)
         return WEFT_ENOMEM;
+    memset(ch, 0, sizeof *ch);
     if (options)
         memcpy(&ch->options, options, WF_MIN(size, sizeof ch->options));
     ch->item_size = item_size;

@@ -46,6 +46,7 @@ void *model_memset(void *, int, size_t);
 #define sched_yield model_sched_yield
 #define malloc model_alloc
 #define calloc model_calloc
+#define aligned_alloc(alignment, size) model_alloc(size)
 #define free model_free
 
 /* The compiler marks no accesses of these. */

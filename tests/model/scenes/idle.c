@@ -5,7 +5,15 @@
 #define MODEL_WORKER 1
 #include "../runtime.h"
 
+#include <base/clock.h>
+
+/* A counter that counts the looks at it: who watches looks a few times, whatever the others do. */
+static uint64_t looks(void);
+#define wf_cycles looks
+#define wf_cpu_relax() ((void)0)
+
 #include <reactor/reactor.c>
+#undef wf_cpu_relax
 #include <runtime/idle.c>
 #include <runtime/worker.c>
 
@@ -25,7 +33,10 @@ static struct {
     weft_waker waker;
     wf_a32 left_waker; /* it is there */
     int left[WORKERS];
+    uint64_t looks;
 } s;
+
+__attribute__((no_sanitize("thread"))) static uint64_t looks(void) { return ++s.looks; }
 
 #define IDLE_SCENE(id, ...) MODEL_SCENE(id, .state = &s, .state_size = sizeof s, __VA_ARGS__)
 
@@ -46,6 +57,7 @@ void wf_set_ring(wf_reactor *r) { model_unpark(owner_of(r)); }
 /* Not asked for anything. */
 #define NOTHING(name, ...) \
     int name(__VA_ARGS__) { return 0; }
+NOTHING(wf_cpu_here, void)
 NOTHING(wf_set_open, wf_reactor *r)
 NOTHING(uv_loop_init, uv_loop_t *loop)
 NOTHING(uv_loop_close, uv_loop_t *loop)
@@ -104,6 +116,17 @@ static void open_workers(unsigned n)
 static void one_worker(void) { open_workers(1); }
 static void two_workers(void) { open_workers(2); }
 static void three_workers(void) { open_workers(3); }
+
+static void watchful(unsigned n)
+{
+    enum { A_FEW = 4 };
+    open_workers(n);
+    for (unsigned i = 0; i < n; i++)
+        s.workers[i].patience = (wf_patience){.moment = A_FEW, .trust = WF_PATIENCE_TRUST_MOST};
+}
+
+static void watchful_worker(void) { watchful(1); }
+static void two_watchful_workers(void) { watchful(2); }
 
 static void work_until_stopped(wf_worker *w)
 {
@@ -202,6 +225,11 @@ IDLE_SCENE(idle_awake, .setup = two_workers, .threads = {worker, worker, spawn_a
 IDLE_SCENE(idle_three, .setup = three_workers,
            .threads = {sleepy_searcher, sleepy_searcher, sleepy_worker, spawn_anywhere, spawn_anywhere}, SLEEPING,
            .random = 3000);
+
+IDLE_SCENE(idle_watching_alone, .setup = watchful_worker, .threads = {sleepy_worker, spawn_anywhere, spawn_on_0},
+           SLEEPING, .preemptions = 1, .stale = 1, .random = 1000);
+IDLE_SCENE(idle_watching, .setup = two_watchful_workers,
+           .threads = {sleepy_searcher, sleepy_worker, spawn_on_0, spawn_anywhere}, SLEEPING, .random = 3000);
 
 /* ---- wakes of a task that idles ------------------------------------------------------------------------------------------ */
 
