@@ -22,6 +22,9 @@ typedef struct wf_wake_cell {
 /* No task has this address. */
 #define WF_WAKE_CELL_OTHER ((void *)(uintptr_t)1)
 
+/* It is woken soon: begin to fetch the task that is registered, if one is. Any thread. */
+static inline void wf_wake_cell_expect(const wf_wake_cell *cell) { __builtin_prefetch(wf_load_rlx(&cell->word), 1); }
+
 /* Take what is registered, @other beside it. False: nobody, and *@out is empty. Any thread. */
 static inline bool wf_wake_cell_take(wf_wake_cell *cell, weft_atomic_waker *other, weft_waker *out)
 {
