@@ -1,7 +1,7 @@
 /* set_epoll.c - readiness by one edge-triggered epoll set per reactor.
  *
  * Every descriptor is added once, for both directions; from then on neither waiting nor migrating tasks cost a system call. The
- * set hangs in the libuv loop by one uv_poll_t, so a parked loop notices it, and a busy worker asks it directly. The bell is an
+ * set hangs in the libuv loop by one uv_poll_t, so that a loop that was handed out notices it; workers ask it, and wait for it, directly. The bell is an
  * eventfd in the set: edge-triggered, so that each ring is an event and nobody has to read it.
  *
  * For datagram sockets each datagram that leaves would be an event. They are added for reading alone, and changed once, by the first who has to wait.
@@ -57,12 +57,12 @@ static void deliver(const struct epoll_event *event)
 }
 
 /* One batch a turn: with more than that ready, the tasks of the first come to run before the next is fetched. */
-unsigned wf_set_poll(wf_reactor *r)
+unsigned wf_set_wait(wf_reactor *r, int timeout)
 {
     struct epoll_event events[WF_BATCH];
     if (r->room == 0)
         return 0;
-    int n = epoll_wait(r->set, events, (int)WF_MIN(r->room, WF_BATCH), 0);
+    int n = epoll_wait(r->set, events, (int)WF_MIN(r->room, WF_BATCH), timeout);
     for (int i = 0; i < n; i++) {
         expect(events, i, n);
         deliver(&events[i]);
@@ -73,6 +73,8 @@ unsigned wf_set_poll(wf_reactor *r)
     wf_count(&r->events, (uint64_t)n);
     return (unsigned)n;
 }
+
+unsigned wf_set_poll(wf_reactor *r) { return wf_set_wait(r, 0); }
 
 static void on_set_readable(uv_poll_t *watch, int status, int events)
 {
