@@ -89,6 +89,18 @@ enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };
 /* In a task word: an abort was requested, or a scope may have fired. See runtime/state.h, which is above this. */
 #define WF_SIGNS UINT64_C(0x30)
 
+/* Known without a call that nothing interrupts it, and so that it can wait but for callbacks. */
+static inline bool wf_exec_is_undisturbed(const wf_exec *exec)
+{
+    return exec->signs && !(wf_load_rlx(exec->signs) & WF_SIGNS);
+}
+
+/* See wf_exec_ops. Asked twice in every wait: so a strand's word is looked at here. */
+static inline int wf_interruption(wf_exec *exec)
+{
+    return wf_likely(wf_exec_is_undisturbed(exec)) ? 0 : exec->ops->interruption(exec);
+}
+
 static inline bool wf_exec_can_wait(const wf_exec *exec) { return exec->ops->suspend && exec->callbacks == 0; }
 
 /* Makes the ordinary thread's that has none yet. NULL: out of memory. */
@@ -133,16 +145,9 @@ int wf_await_entry_any(wf_exec **exec);
 static inline int wf_await_entry(wf_exec **out)
 {
     wf_exec *exec = *out = wf_here();
-    if (wf_likely(exec && exec->signs && exec->callbacks == 0 && !(wf_load_rlx(exec->signs) & WF_SIGNS)))
+    if (wf_likely(exec && exec->callbacks == 0 && wf_exec_is_undisturbed(exec)))
         return 0;
     return wf_await_entry_any(out);
-}
-
-/* See wf_exec_ops. Asked twice in every wait: so a strand's word is looked at here. */
-static inline int wf_interruption(wf_exec *exec)
-{
-    bool none = exec->signs && !(wf_load_rlx(exec->signs) & WF_SIGNS);
-    return wf_likely(none) ? 0 : exec->ops->interruption(exec);
 }
 
 /* Call @fn(@value), a user's drop or release, with waiting forbidden. NULL @fn: nothing. */
@@ -185,16 +190,11 @@ static inline ssize_t wf_give_up(wf_exec *exec, const wf_op_ops *ops, void *op, 
     return why == WEFT_EPANIC ? WEFT_ECANCELED : wf_meet(exec, why);
 }
 
-/* What follows wf_await_entry(). With a constant @ops its functions are inlined too. */
-WF_INLINE ssize_t wf_await_entered(wf_exec *exec, const wf_op_ops *ops, void *op, int64_t deadline)
+/* The rest of an await whose operation is pending. Inlined into what waits, so that nothing has to return across the switch; with a
+ * constant @ops its functions are inlined too. */
+WF_INLINE ssize_t wf_await_pending(wf_exec *exec, const wf_op_ops *ops, void *op, int64_t deadline)
 {
-    for (bool waited = false;; waited = true) {
-        ssize_t result = ops->poll(op, &exec->cx);
-        if (result != WEFT_PENDING) {
-            if (!waited)
-                wf_spend(exec);
-            return result;
-        }
+    for (;;) {
         int why = wf_interruption(exec);
         if (why == 0 && deadline != WEFT_FOREVER && weft_now() >= deadline) {
             why = WEFT_ETIMEDOUT;
@@ -203,7 +203,20 @@ WF_INLINE ssize_t wf_await_entered(wf_exec *exec, const wf_op_ops *ops, void *op
         if (wf_unlikely(why < 0))
             return wf_give_up(exec, ops, op, why);
         exec->ops->suspend(exec, deadline);
+        ssize_t result = ops->poll(op, &exec->cx);
+        if (result != WEFT_PENDING)
+            return result;
     }
+}
+
+/* What follows wf_await_entry(). */
+WF_INLINE ssize_t wf_await_entered(wf_exec *exec, const wf_op_ops *ops, void *op, int64_t deadline)
+{
+    ssize_t result = ops->poll(op, &exec->cx);
+    if (result == WEFT_PENDING)
+        return wf_await_pending(exec, ops, op, deadline);
+    wf_spend(exec);
+    return result;
 }
 
 /* wf_await() without the call, for the operations that must be fast. */

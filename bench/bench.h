@@ -39,6 +39,27 @@ struct bench_series {
     double value[BENCH_ROUNDS_MAX];
 };
 
+/* As many rounds as BENCH_ROUNDS in the environment asks for; without it, @usual. */
+static inline int bench_rounds(int usual)
+{
+    const char *text = getenv("BENCH_ROUNDS");
+    int rounds = text ? atoi(text) : usual;
+    BENCH_CHECK(rounds > 0 && rounds <= BENCH_ROUNDS_MAX);
+    return rounds;
+}
+
+/* A count on the command line. Anything else ends the program as an unknown work does. */
+static inline int bench_count(const char *text)
+{
+    char *end;
+    long count = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || count < 1 || count > 1000000000) {
+        fprintf(stderr, "not a count: %s\n", text);
+        exit(2);
+    }
+    return (int)count;
+}
+
 static inline void bench_add(struct bench_series *s, double value)
 {
     BENCH_CHECK(s->rounds < BENCH_ROUNDS_MAX);
@@ -61,20 +82,20 @@ static inline void bench_print(const char *name, struct bench_series *s, const c
     fflush(stdout);
 }
 
-/* Call @round(@arg), which returns a value, @rounds times after one call that only warms up, and print the outcome. */
+/* Call @round(@arg), which returns a value, @rounds times (or BENCH_ROUNDS) after one call that only warms up, and print the outcome. */
 static inline void bench_measure(const char *name, const char *unit, int rounds, double (*round)(void *), void *arg)
 {
     struct bench_series s = {0};
+    rounds = bench_rounds(rounds);
     round(arg);
     for (int i = 0; i < rounds; i++)
         bench_add(&s, round(arg));
     bench_print(name, &s, unit);
 }
 
-/* Run this program again with one argument, in a fresh process (memory figures want one), and wait for it. Returns 0 if it did well. */
-static inline int bench_again(char *name, const char *argument)
+/* Run this program again with these arguments, in a fresh process (memory figures want one), and wait for it. Returns 0 if it did well. */
+static inline int bench_again_with(char **argv)
 {
-    char *argv[] = {name, (char *)argument, NULL};
     int status = 0;
     pid_t pid = fork();
     if (pid == 0) {
@@ -84,6 +105,13 @@ static inline int bench_again(char *name, const char *argument)
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         return 1;
     return status != 0;
+}
+
+/* With one argument. */
+static inline int bench_again(char *name, const char *argument)
+{
+    char *argv[] = {name, (char *)argument, NULL};
+    return bench_again_with(argv);
 }
 
 /* A "VmRSS" or "VmHWM" line of /proc/self/status, in bytes. */

@@ -36,9 +36,7 @@ static inline int bench_main(int argc, char **argv, weft_fn body)
 {
     if (argc < 2)
         return bench_again(argv[0], "1") | bench_again(argv[0], "2");
-    int workers = atoi(argv[1]);
-    BENCH_CHECK(workers > 0);
-    bench_run((unsigned)workers, body);
+    bench_run((unsigned)bench_count(argv[1]), body);
     return 0;
 }
 

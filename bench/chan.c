@@ -1,9 +1,9 @@
-/* chan.c - channels: four senders and one receiver, a ball to and fro, and a select.   chan [workers]
+/* chan.c - channels: a ball to and fro without a place to lie, and a select.   chan [workers]     See also pingpong.c and mpsc.c.
  *
  * Words of 8 bytes. Ping-pong is per round trip, of two sends and two receives; a select is per item received. */
 #include "bench_weft.h"
 
-enum { SENDERS = 4, MESSAGES = 250000 /* each */, TRIPS = 300000, SELECTS = 200000, MOST = 16, ROUNDS = 11 };
+enum { TRIPS = 300000, SELECTS = 200000, MOST = 16, ROUNDS = 11 };
 
 static weft_chan *new_chan(size_t capacity)
 {
@@ -13,37 +13,6 @@ static weft_chan *new_chan(size_t capacity)
 }
 
 static void free_chan(weft_chan *ch) { BENCH_CHECK(weft_chan_free(ch) == 0); }
-
-/* ---- many to one ---------------------------------------------------------------------------------------------- */
-
-static void *send_many(void *ch)
-{
-    for (uint64_t i = 0; i < MESSAGES; i++)
-        BENCH_CHECK(weft_chan_send(ch, &i) == 0);
-    return NULL;
-}
-
-/* Million messages per second. */
-static double mpsc_round(void *arg)
-{
-    weft_task *senders[SENDERS];
-    weft_chan *ch = new_chan(1024);
-    uint64_t item, sum = 0;
-    (void)arg;
-    int64_t start = bench_now();
-    for (int i = 0; i < SENDERS; i++)
-        senders[i] = bench_spawn(send_many, ch);
-    for (int i = 0; i < SENDERS * MESSAGES; i++) {
-        BENCH_CHECK(weft_chan_recv(ch, &item) == 0);
-        sum += item;
-    }
-    int64_t took = bench_now() - start;
-    BENCH_CHECK(sum == (uint64_t)SENDERS * MESSAGES * (MESSAGES - 1) / 2);
-    for (int i = 0; i < SENDERS; i++)
-        bench_join(senders[i]);
-    free_chan(ch);
-    return (double)SENDERS * MESSAGES * 1000 / (double)took;
-}
 
 /* ---- to and fro ------------------------------------------------------------------------------------------------ */
 
@@ -73,9 +42,10 @@ static void *serve_ball(void *arg)
 }
 
 /* Nanoseconds per round trip. */
-static double pingpong_round(void *capacity)
+static double pingpong_round(void *arg)
 {
-    struct court c = {new_chan(*(size_t *)capacity), new_chan(*(size_t *)capacity)};
+    struct court c = {new_chan(0), new_chan(0)};
+    (void)arg;
     int64_t start = bench_now();
     weft_task *other = bench_spawn(return_ball, &c), *one = bench_spawn(serve_ball, &c);
     bench_join(one);
@@ -126,11 +96,8 @@ static double select_round(void *n)
 
 static void *app(void *arg)
 {
-    size_t rendezvous = 0, slot = 1;
     int two = 2, sixteen = 16;
-    bench_measure_w("chan_mpsc_4_1024", "M msg/s", ROUNDS, mpsc_round, arg);
-    bench_measure_w("chan_pingpong_rendezvous", "ns/trip", ROUNDS, pingpong_round, &rendezvous);
-    bench_measure_w("chan_pingpong_slot", "ns/trip", ROUNDS, pingpong_round, &slot);
+    bench_measure_w("chan_pingpong_rendezvous", "ns/trip", ROUNDS, pingpong_round, arg);
     bench_measure_w("select_2", "ns/item", ROUNDS, select_round, &two);
     bench_measure_w("select_16", "ns/item", ROUNDS, select_round, &sixteen);
     return NULL;

@@ -2,7 +2,7 @@
  *
  * strand: asleep in weft_sleep(). small: the same with the smallest stack. task: stackless, its waker registered in a cell that
  * nobody wakes; its own 48 bytes, allocated singly, are included. Each kind in processes of its own, as what one round freed would
- * make the next look free: without arguments each kind is measured three times. */
+ * make the next look free: without arguments each kind is measured BENCH_ROUNDS times, or three. */
 #include "bench_weft.h"
 
 #include <stdatomic.h>
@@ -90,14 +90,18 @@ int main(int argc, char **argv)
 {
     static const char *const kinds[] = {"strand", "small", "task"};
     int failed = 0;
+    int repeats = bench_rounds(REPEATS);
 
-    for (int i = 0; argc < 2 && i < 3 * REPEATS; i++)
-        failed |= bench_again(argv[0], kinds[i / REPEATS]);
+    for (int i = 0; argc < 2 && i < 3 * repeats; i++)
+        failed |= bench_again(argv[0], kinds[i / repeats]);
     if (argc < 2)
         return failed;
-    kind = argv[1];
-    count = argc > 2 ? atoi(argv[2]) : COUNT;
-    BENCH_CHECK(count > 0);
+    for (int i = 0; i < 3; i++)
+        if (strcmp(argv[1], kinds[i]) == 0)
+            kind = kinds[i];
+    if (!kind)
+        return 2;
+    count = argc > 2 ? bench_count(argv[2]) : COUNT;
     bench_run(1, app);
     return 0;
 }

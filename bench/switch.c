@@ -38,7 +38,7 @@ static void *in_strand(void *arg)
 
 int main(void)
 {
-    measure("switch_thread");
+    measure("switch");
     bench_run(1, in_strand);
     return 0;
 }

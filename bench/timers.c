@@ -1,287 +1,67 @@
-/* timers.c - 1,000,000 timers, beside libuv's own; and 1,000,000 stackless tasks asleep.   timers [timers | tasks [spread in ms]]
- *
- * timers: one task starts them all, drops 90 % of them (in random order, and for comparison in that of their memory), and waits for
- * the rest; libuv does the same, round by round in turn. Deadlines are random within the spread. A fire's cost is the CPU time of
- * the whole process, sleeping and waking included: the more timers a millisecond, the less of that for each.
- * tasks: each sleeps once. Their memory is all that the process has grown by. */
+/* timers.c - a million timers of one task: started, cancelled, fired; see timers_plan.h.   timers [1] */
 #include "bench_weft.h"
+#include "timers_plan.h"
 
-#include <stdbool.h>
-#include <uv.h>
-
-enum { COUNT = 1000000, KEPT = COUNT / 10, ROUNDS = 5, SPREAD_MS = 2000, LEAD_MS = 2000 };
-
-static int64_t spread_ms = SPREAD_MS;
-static uint32_t delay_ms[COUNT], order[COUNT]; /* the last KEPT of the order stay; they are sorted by delay */
-static bool shuffled;
-
-struct outcome {
-    struct bench_series start, cancel, in_order, fire;
-};
-
-static int64_t cpu_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* ---- the work ------------------------------------------------------------------------------------------------ */
-
-static uint64_t random_next(void)
-{
-    static uint64_t x = 88172645463325252u;
-    x ^= x << 13;
-    x ^= x >> 7;
-    return x ^= x << 17;
-}
-
-static int by_delay(const void *a, const void *b)
-{
-    uint32_t x = delay_ms[*(const uint32_t *)a], y = delay_ms[*(const uint32_t *)b];
-    return (x > y) - (x < y);
-}
-
-static int by_index(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* Another one for each round: both sides get the same. */
-static void make_plan(bool random_order)
-{
-    shuffled = random_order;
-    for (uint32_t i = 0; i < COUNT; i++) {
-        delay_ms[i] = (uint32_t)(LEAD_MS + random_next() % (uint64_t)spread_ms);
-        order[i] = i;
-    }
-    for (uint32_t i = COUNT - 1; i > 0; i--) {
-        uint32_t j = (uint32_t)(random_next() % (i + 1)), index = order[i];
-        order[i] = order[j];
-        order[j] = index;
-    }
-    if (!shuffled)
-        qsort(order, COUNT - KEPT, sizeof order[0], by_index);
-    qsort(order + COUNT - KEPT, KEPT, sizeof order[0], by_delay);
-}
-
-static void add_outcome(struct outcome *o, int64_t began, int64_t started, int64_t cancelled, int64_t cpu)
-{
-    bench_add(shuffled ? &o->cancel : &o->in_order, (double)(cancelled - started) / (COUNT - KEPT));
-    if (!shuffled)
-        return;
-    bench_add(&o->start, (double)(started - began) / COUNT);
-    bench_add(&o->fire, (double)cpu / KEPT);
-}
-
-/* ---- weft ---------------------------------------------------------------------------------------------------- */
-
-static weft_timer timers[COUNT];
-static struct outcome of_weft;
+static _Alignas(64) weft_timer timers[TIMERS]; /* each in a cache line of its own, as the limit has them */
 
 struct driver {
     weft_future future;
-    uint32_t fired;
-    int64_t began, started, cancelled, cpu;
+    uint32_t next, cancel; /* in the order */
+    struct timers_round round;
 };
 
 static void start_and_cancel(struct driver *d, weft_context *cx)
 {
     int64_t base = weft_now();
-    d->began = bench_now();
-    for (uint32_t i = 0; i < COUNT; i++) {
+    d->round.began = bench_now();
+    for (uint32_t i = 0; i < TIMERS; i++) {
         weft_timer_init(&timers[i], base + delay_ms[i] * WEFT_MS);
         BENCH_CHECK(weft_timer_poll(cx, &timers[i]) == WEFT_PENDING);
     }
-    d->started = bench_now();
-    for (uint32_t i = 0; i < COUNT - KEPT; i++)
-        weft_timer_drop(&timers[order[i]]);
-    d->cancelled = bench_now();
-    d->cpu = cpu_now();
+    d->round.started = bench_now();
+    while (d->next < d->cancel)
+        weft_timer_drop(&timers[order[d->next++]]);
+    d->round.cancelled = bench_now();
+    d->round.cpu = bench_cpu_now();
 }
 
 static weft_poll driver_poll(weft_future *self, weft_context *cx, void **result)
 {
     struct driver *d = WEFT_CONTAINER_OF(self, struct driver, future);
     (void)result;
-    if (d->began == 0)
+    if (d->round.began == 0)
         start_and_cancel(d, cx);
-    for (; d->fired < KEPT; d->fired++) {
-        weft_timer *next = &timers[order[COUNT - KEPT + d->fired]];
-        if (weft_timer_poll(cx, next) == WEFT_PENDING)
+    for (; d->next < TIMERS; d->next++) {
+        weft_timer *timer = &timers[order[d->next]];
+        if (weft_timer_poll(cx, timer) == WEFT_PENDING)
             return WEFT_PENDING;
-        weft_timer_drop(next);
+        weft_timer_drop(timer);
     }
-    d->cpu = cpu_now() - d->cpu;
+    d->round.cpu = bench_cpu_now() - d->round.cpu;
     return WEFT_READY;
 }
 
 static const weft_future_ops driver_ops = {.poll = driver_poll};
 
-/* Only the random order is followed to its end. */
-static weft_poll canceller_poll(weft_future *self, weft_context *cx, void **result)
+static void weft_round(struct timers_round *r, uint32_t cancel)
 {
-    struct driver *d = WEFT_CONTAINER_OF(self, struct driver, future);
-    (void)result;
-    start_and_cancel(d, cx);
-    for (uint32_t i = COUNT - KEPT; i < COUNT; i++)
-        weft_timer_drop(&timers[order[i]]);
-    return WEFT_READY;
-}
-
-static const weft_future_ops canceller_ops = {.poll = canceller_poll};
-
-static void *weft_round(void *arg)
-{
-    struct driver d = {.future.ops = shuffled ? &driver_ops : &canceller_ops};
+    struct driver d = {.future.ops = &driver_ops, .cancel = cancel};
     weft_task *task;
     BENCH_CHECK(weft_spawn_future(&task, &d.future) == 0);
     bench_join(task);
-    add_outcome(&of_weft, d.began, d.started, d.cancelled, d.cpu);
-    return arg;
+    *r = d.round;
 }
 
-/* ---- libuv --------------------------------------------------------------------------------------------------- */
-
-static uv_timer_t peers[COUNT];
-static struct outcome of_libuv;
-static uint32_t peers_fired;
-
-static void peer_fired(uv_timer_t *timer)
+static void *app(void *arg)
 {
-    (void)timer;
-    peers_fired++;
-}
-
-static void libuv_round(void)
-{
-    uv_loop_t loop;
-    BENCH_CHECK(uv_loop_init(&loop) == 0);
-    int64_t began = bench_now();
-    for (uint32_t i = 0; i < COUNT; i++) {
-        uv_timer_init(&loop, &peers[i]);
-        uv_timer_start(&peers[i], peer_fired, delay_ms[i], 0);
-    }
-    int64_t started = bench_now();
-    for (uint32_t i = 0; i < COUNT - KEPT; i++)
-        uv_timer_stop(&peers[order[i]]);
-    int64_t cancelled = bench_now(), cpu = cpu_now();
-    peers_fired = 0;
-    for (uint32_t i = COUNT - KEPT; !shuffled && i < COUNT; i++)
-        uv_timer_stop(&peers[order[i]]);
-    BENCH_CHECK(uv_run(&loop, UV_RUN_DEFAULT) == 0 && peers_fired == (shuffled ? KEPT : 0));
-    add_outcome(&of_libuv, began, started, cancelled, cpu_now() - cpu);
-    for (uint32_t i = 0; i < COUNT; i++)
-        uv_close((uv_handle_t *)&peers[i], NULL);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    BENCH_CHECK(uv_loop_close(&loop) == 0);
-}
-
-/* ---- both ---------------------------------------------------------------------------------------------------- */
-
-static void both(bool random_order)
-{
-    make_plan(random_order);
-    libuv_round();
-    bench_run(1, weft_round);
-}
-
-static void print_outcome(const char *who, struct outcome *o)
-{
-    char name[64];
-    snprintf(name, sizeof name, "timers_start_%s", who);
-    bench_print(name, &o->start, "ns/timer");
-    snprintf(name, sizeof name, "timers_cancel_%s", who);
-    bench_print(name, &o->cancel, "ns/timer");
-    snprintf(name, sizeof name, "timers_cancel_in_order_%s", who);
-    bench_print(name, &o->in_order, "ns/timer");
-    snprintf(name, sizeof name, "timers_fire_%s", who);
-    bench_print(name, &o->fire, "ns CPU/timer");
-}
-
-static void compare(void)
-{
-    both(false); /* the memory's first touch */
-    of_weft = of_libuv = (struct outcome){0};
-    for (int i = 0; i < ROUNDS; i++) {
-        both(true);
-        both(false);
-    }
-    print_outcome("weft", &of_weft);
-    print_outcome("libuv", &of_libuv);
-}
-
-/* ---- a million asleep ---------------------------------------------------------------------------------------- */
-
-struct nap {
-    weft_future future;
-    weft_timer timer;
-};
-
-static uint32_t asleep, woken;
-static int64_t naps_begin;
-
-static weft_poll nap_poll(weft_future *self, weft_context *cx, void **result)
-{
-    struct nap *nap = WEFT_CONTAINER_OF(self, struct nap, future);
-    (void)result;
-    if (weft_timer_poll(cx, &nap->timer) == WEFT_READY)
-        return WEFT_READY;
-    asleep++;
-    return WEFT_PENDING;
-}
-
-static void nap_drop(weft_future *self)
-{
-    struct nap *nap = WEFT_CONTAINER_OF(self, struct nap, future);
-    weft_timer_drop(&nap->timer);
-    woken++;
-    free(nap);
-}
-
-static const weft_future_ops nap_ops = {.poll = nap_poll, .drop = nap_drop};
-
-static void spawn_naps(void)
-{
-    for (uint32_t i = 0; i < COUNT; i++) {
-        struct nap *nap = malloc(sizeof *nap);
-        BENCH_CHECK(nap);
-        nap->future.ops = &nap_ops;
-        weft_timer_init(&nap->timer, naps_begin + (int64_t)(random_next() % (uint64_t)(spread_ms * WEFT_MS)));
-        BENCH_CHECK(weft_spawn_future(NULL, &nap->future) == 0);
-    }
-}
-
-/* One worker: the counters need no lock. */
-static void *sleep_all(void *arg)
-{
-    double before = bench_memory("VmRSS");
-    int64_t cpu = cpu_now();
-    naps_begin = weft_now() + 5 * WEFT_SEC;
-    spawn_naps();
-    while (asleep < COUNT)
-        weft_sleep(WEFT_MS);
-    printf("%-28s %12.2f ns CPU/task\n", "timers_task_spawn_sleep", (double)(cpu_now() - cpu) / COUNT);
-    printf("%-28s %12.2f bytes\n", "timers_task_memory", (bench_memory("VmRSS") - before) / COUNT);
-    BENCH_CHECK(woken == 0);
-    cpu = cpu_now();
-    while (woken < COUNT)
-        weft_sleep(20 * WEFT_MS);
-    printf("%-28s %12.2f ns CPU/task\n", "timers_task_fire_end", (double)(cpu_now() - cpu) / COUNT);
+    measure_timers(weft_round);
     return arg;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 2)
-        return bench_again(argv[0], "timers") | bench_again(argv[0], "tasks");
-    if (argc > 2)
-        spread_ms = atoi(argv[2]);
-    BENCH_CHECK(spread_ms > 0);
-    if (strcmp(argv[1], "tasks") == 0)
-        bench_run(1, sleep_all);
-    else
-        compare();
+    if (argc > 1 && bench_count(argv[1]) != 1)
+        return 2; /* one task has them all */
+    bench_run(1, app);
     return 0;
 }

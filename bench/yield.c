@@ -31,8 +31,8 @@ static double two_round(void *arg)
 
 static void *app(void *arg)
 {
-    bench_measure_w("yield_one_strand", "ns/yield", ROUNDS, one_round, arg);
-    bench_measure_w("yield_two_strands", "ns/yield", ROUNDS, two_round, arg);
+    bench_measure_w("yield_one", "ns/yield", ROUNDS, one_round, arg);
+    bench_measure_w("yield_two", "ns/yield", ROUNDS, two_round, arg);
     return NULL;
 }
 

@@ -1,13 +1,22 @@
-/* headers.c - see headers.h. Knows the first two words of a task (its state and its link) and nothing else about it. */
+/* headers.c - see headers.h. Knows the first two words of a task (its state and its link) and nothing else about it.
+ *
+ * Each chunk has the list of its free places, so that one in which nobody has a header any more is known as such. If nobody has needed it
+ * for a while, its pages go back to the system, and read as zero: free places, to whoever walks there. The chunk itself stays. */
+#include <base/list.h>
+#include <base/spare.h>
 #include <runtime/headers.h>
 #include <runtime/task.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 typedef struct chunk {
     wf_heap *heap;
     struct chunk *older;
-    wf_a32 used; /* places handed out at least once; grows under the heap's lock, walkers read it */
+    weft_task *free;     /* under the heap's lock: places in the depot */
+    uint32_t free_count; /* under the heap's lock */
+    wf_a32 used;         /* places handed out since it was empty; written under the heap's lock, walkers read it */
+    wf_node node;        /* under the heap's lock: in one of its lists, or in none */
 } chunk;
 
 enum {
@@ -20,9 +29,13 @@ _Static_assert(sizeof(chunk) <= FIRST_PLACE, "the chunk's own header");
 struct wf_heap {
     wf_mutex lock;
     wf_aptr newest;    /* chunk; written under lock */
-    weft_task *free;   /* under lock */
-    size_t free_count; /* under lock */
-    size_t used_count; /* under lock: places ever handed out */
+    chunk *filling;    /* under lock: where places are carved, or NULL */
+    wf_list partly;    /* under lock: chunks with some of their places in the depot */
+    wf_list wholly;    /* under lock: … with all, the latest of them last */
+    wf_list empty;     /* under lock: … with no pages, but for that of their own header */
+    wf_spare spare;    /* under lock: how many are wholly in the depot */
+    size_t free_count; /* under lock: all places in the depot */
+    size_t used_count; /* under lock: places handed out, and in the depot */
     bool orphan;       /* under lock: the runtime has gone */
 };
 
@@ -57,15 +70,21 @@ static bool chunk_add(wf_heap *heap)
         return false;
     c->heap = heap;
     c->older = heap->newest.v;
+    wf_node_init(&c->node);
     wf_store_rel(&heap->newest, c); /* [CHUNK] release: its header, for walkers */
+    heap->filling = c;
     return true;
 }
 
 wf_heap *wf_heap_create(void)
 {
     wf_heap *heap = calloc(1, sizeof *heap);
-    if (heap)
-        wf_mutex_init(&heap->lock);
+    if (!heap)
+        return NULL;
+    wf_mutex_init(&heap->lock);
+    wf_list_init(&heap->partly);
+    wf_list_init(&heap->wholly);
+    wf_list_init(&heap->empty);
     return heap;
 }
 
@@ -89,25 +108,71 @@ void wf_heap_orphan(wf_heap *heap)
         heap_free(heap);
 }
 
-/* One place, under the lock: from the free ones, else the next of the newest chunk, else of a new one. */
-static weft_task *take_locked(wf_heap *heap)
+static bool is_wholly_free(const chunk *c) { return c->free_count == c->used.v; }
+
+/* It has no free places any more, or the first, or comes to rest, or has rested. */
+static void enlist(wf_heap *heap, chunk *c)
 {
-    weft_task *task = heap->free;
-    if (task) {
-        heap->free = task->next;
-        heap->free_count--;
-        return task;
-    }
-    chunk *c = heap->newest.v;
+    wf_node_unlink(&c->node);
+    if (c->free_count > 0)
+        wf_list_push_back(is_wholly_free(c) ? &heap->wholly : &heap->partly, &c->node);
+}
+
+/* From a chunk that is in use anyway, else from the one that came to rest last. */
+static weft_task *take_free(wf_heap *heap)
+{
+    if (heap->free_count == 0)
+        return NULL;
+    wf_node *node = wf_list_empty(&heap->partly) ? heap->wholly.head.prev : heap->partly.head.next;
+    chunk *c = wf_container(node, chunk, node);
+    bool rested = is_wholly_free(c);
+    weft_task *task = c->free;
+    c->free = task->next;
+    c->free_count--;
+    heap->free_count--;
+    if (rested)
+        wf_spare_take(&heap->spare);
+    if (rested || c->free_count == 0)
+        enlist(heap, c);
+    return task;
+}
+
+static void put_free(wf_heap *heap, weft_task *task)
+{
+    chunk *c = chunk_of(task);
+    task->next = c->free;
+    c->free = task;
+    c->free_count++;
+    heap->free_count++;
+    if (is_wholly_free(c))
+        wf_spare_add(&heap->spare);
+    if (c->free_count == 1 || is_wholly_free(c))
+        enlist(heap, c);
+}
+
+/* The next place that was never handed out. */
+static weft_task *carve(wf_heap *heap)
+{
+    chunk *c = heap->filling;
     if (!c || c->used.v == PLACES) {
-        if (!chunk_add(heap))
+        wf_node *node = wf_list_pop_front(&heap->empty);
+        if (node)
+            heap->filling = wf_container(node, chunk, node);
+        else if (!chunk_add(heap))
             return NULL;
-        c = heap->newest.v;
+        c = heap->filling;
     }
-    task = place(c, c->used.v);
+    weft_task *task = place(c, c->used.v);
     heap->used_count++;
     wf_store_rel(&c->used, c->used.v + 1); /* fresh memory: the word is 0 */
     return task;
+}
+
+/* One place, under the lock. */
+static weft_task *take_locked(wf_heap *heap)
+{
+    weft_task *task = take_free(heap);
+    return task ? task : carve(heap);
 }
 
 static void refill(wf_heap *heap, wf_header_cache *cache)
@@ -149,9 +214,7 @@ static void give_back(wf_heap *heap, wf_header_cache *cache, uint32_t n)
         weft_task *task = cache->free;
         cache->free = task->next;
         cache->count--;
-        task->next = heap->free;
-        heap->free = task;
-        heap->free_count++;
+        put_free(heap, task);
     }
     bool last = heap->orphan && heap->free_count == heap->used_count;
     wf_mutex_unlock(&heap->lock);
@@ -171,6 +234,55 @@ void wf_header_put_slow(weft_task *task, wf_header_cache *cache)
 }
 
 void wf_header_flush(wf_heap *heap, wf_header_cache *cache) { give_back(heap, cache, UINT32_MAX); }
+
+/* ---- back to the system -------------------------------------------------------------------------------------- */
+
+/* The one that has rested longest, if its time has come: as if none of its places had ever been used. */
+static chunk *take_due(wf_heap *heap, int64_t now)
+{
+    if (!wf_spare_is_due(&heap->spare, now))
+        return NULL;
+    chunk *c = wf_container(heap->wholly.head.next, chunk, node);
+    wf_spare_drop(&heap->spare);
+    wf_node_unlink(&c->node);
+    heap->free_count -= c->free_count;
+    heap->used_count -= c->free_count;
+    c->free = NULL;
+    c->free_count = 0;
+    if (heap->filling == c)
+        heap->filling = NULL; /* nobody carves there meanwhile */
+    return c;
+}
+
+/* The first page has the chunk's header, and words of places that are 0. */
+static void release_pages(chunk *c)
+{
+    size_t first = (size_t)sysconf(_SC_PAGESIZE);
+    madvise((char *)c + first, WF_HEADER_CHUNK - first, MADV_DONTNEED);
+}
+
+static void make_empty(wf_heap *heap, chunk *c)
+{
+    release_pages(c);
+    wf_mutex_lock(&heap->lock);
+    wf_store_rel(&c->used, 0);
+    wf_list_push_back(&heap->empty, &c->node);
+    wf_mutex_unlock(&heap->lock);
+}
+
+int64_t wf_heap_trim(wf_heap *heap, int64_t now)
+{
+    enum { AT_ONCE = 8 };
+    for (int left = AT_ONCE;; left--) {
+        wf_mutex_lock(&heap->lock);
+        chunk *c = left > 0 ? take_due(heap, now) : NULL;
+        int64_t next = wf_spare_next(&heap->spare);
+        wf_mutex_unlock(&heap->lock);
+        if (!c)
+            return next;
+        make_empty(heap, c);
+    }
+}
 
 void wf_heap_walk(wf_heap *heap, void (*visit)(weft_task *task, void *arg), void *arg)
 {

@@ -2,7 +2,8 @@
  *
  * One heap per runtime: big aligned chunks of fixed places, a cache per worker, one depot behind a lock. The heap outlives its
  * runtime while a header is still referenced; the last one frees it. The memory is type-stable: a place that was a header always
- * holds a valid task word, so a walker may look at any place at any time. The chunks are also the registry of live tasks. */
+ * holds a valid task word, so a walker may look at any place at any time. The chunks are also the registry of live tasks. What a burst has
+ * left gives its pages back, and keeps its addresses. */
 #ifndef WF_HEADERS_H
 #define WF_HEADERS_H
 
@@ -32,6 +33,10 @@ void wf_header_put_slow(struct weft_task *task, wf_header_cache *cache);
 
 /* All that a leaving worker still holds. */
 void wf_header_flush(wf_heap *heap, wf_header_cache *cache);
+
+/* Give the pages of chunks in which nobody has had a header for a while (base/spare.h) back to the system, a limited number at once. By a worker:
+ * the runtime is there. @now: wf_now(). Returns when there may be more to do; WEFT_FOREVER: not before places are given back. */
+int64_t wf_heap_trim(wf_heap *heap, int64_t now);
 
 wf_heap *wf_header_heap(const struct weft_task *task);
 

@@ -129,8 +129,12 @@ static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
     wf_count(&w->rescues, 1);
 }
 
+/* Each looks at all the others, which is a line fetched for each: often enough for those that are stuck, and no more. */
 void wf_idle_rescue(wf_worker *w, int64_t now)
 {
+    if (now - w->cared_at < STUCK / 4)
+        return;
+    w->cared_at = now;
     for (unsigned i = 0; i < w->rt->count; i++)
         if (w->rt->workers[i] != w)
             rescue(w, w->rt->workers[i], now);
@@ -167,12 +171,13 @@ static void rouse_another(wf_worker *w)
     any_sleeper(w->rt, ring, WF_RUNG);
 }
 
-/* Lightly while somebody works, or has a moment ago; deeply when all have slept for a while. */
+/* Lightly while somebody works, or has a moment ago, or there is memory to give back; deeply when all have slept for a while. */
 static void sleep_until_woken(wf_worker *w, int64_t now)
 {
     weft_runtime *rt = w->rt;
-    bool light = !w->alone && (count_awake(rt) > 0 || now - wf_load_rlx(&rt->active_at) < WEFT_SEC);
-    int64_t until = rt->clock ? WEFT_FOREVER : wf_timers_next(&w->timers);
+    int64_t tidy = wf_worker_tidy_next(w), until = rt->clock ? WEFT_FOREVER : WF_MIN(wf_timers_next(&w->timers), tidy);
+    bool active = count_awake(rt) > 0 || now - wf_load_rlx(&rt->active_at) < WEFT_SEC;
+    bool light = !w->alone && (active || tidy != WEFT_FOREVER);
     light = light || wf_load_rlx(&rt->phase) != WF_RUNNING; /* shutdown looks after it every so often */
     wf_count(&w->parks, 1);
     wf_reactor_park(&w->reactor, light ? WF_MIN(until, now + TICK) : until);

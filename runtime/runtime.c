@@ -294,9 +294,10 @@ void wf_runtime_free(weft_runtime *rt)
 
 static int create(weft_runtime **out, const weft_options *options, size_t size, bool caller_runs)
 {
-    weft_runtime *rt = calloc(1, sizeof *rt);
+    weft_runtime *rt = aligned_alloc(alignof(weft_runtime), sizeof *rt);
     if (!rt)
         return WEFT_ENOMEM;
+    memset(rt, 0, sizeof *rt);
     int err = read_options(rt, options, size);
     rt->caller_runs = caller_runs || rt->options.flags & WEFT_CURRENT_THREAD;
     if (err < 0 || (err = acquire_process(rt)) < 0) {

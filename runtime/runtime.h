@@ -24,6 +24,8 @@ typedef struct wf_service {
     struct wf_service *next;
 } wf_service;
 
+/* What is written all the time is on lines of its own, by who writes it: a worker that only reads the rest, on each spawn and each wake, keeps that
+ * in its cache. */
 struct weft_runtime {
     /* Constant after creation. */
     weft_options options;
@@ -35,24 +37,25 @@ struct weft_runtime {
     const wf_ai64 *clock; /* &paused_now, or NULL: the real time */
     wf_rng *chance;       /* &choices with one worker and a seed, or NULL */
 
-    wf_ai64 paused_now; /* the virtual time: see paused.c */
-    wf_rng choices;     /* the only worker's, while it polls */
-    wf_a32 pauses_off;  /* jobs in flight that forbid it to jump */
-
     wf_a32 phase; /* wf_phase; changed by shutdown only */
-    wf_inject inject;
-    wf_sources sources;
 
-    /* Idle workers: see idle.c. */
-    wf_a32 searchers;                   /* workers that look for work, at most half of them */
-    wf_a64 parked[WF_MAX_WORKERS / 64]; /* bit i: worker i sleeps, or is about to */
-    wf_ai64 active_at;                  /* when a worker last had something to do */
+    alignas(WF_CACHE_LINE) wf_inject inject;
 
-    wf_a32 entrants;          /* threads from outside between "counted" and their last touch */
-    wf_a64 foreign_spawned;   /* tasks spawned from outside */
-    wf_a64 foreign_completed; /* … and that ended there: blocking ones */
+    /* Idle workers: see idle.c. Written when one falls asleep, searches or wakes; read by each push of a backlog. */
+    alignas(WF_CACHE_LINE) wf_a32 searchers; /* workers that look for work, at most half of them */
+    wf_a64 parked[WF_MAX_WORKERS / 64];      /* bit i: worker i sleeps, or is about to */
+
+    alignas(WF_CACHE_LINE) wf_ai64 active_at; /* when a worker last had something to do, not much older than that */
+    wf_ai64 paused_now;                       /* the virtual time: see paused.c */
+    wf_rng choices;                           /* the only worker's, while it polls */
+    wf_a32 pauses_off;                        /* jobs in flight that forbid it to jump */
+
+    alignas(WF_CACHE_LINE) wf_a32 entrants; /* threads from outside between "counted" and their last touch */
+    wf_a64 foreign_spawned;                 /* tasks spawned from outside */
+    wf_a64 foreign_completed;               /* … and that ended there: blocking ones */
     wf_a64 peak;
 
+    alignas(WF_CACHE_LINE) wf_sources sources;
     wf_mutex lock;
     wf_list stored;       /* under lock: tasks in callers' storage, for shutdown */
     wf_service *services; /* under lock */
@@ -68,6 +71,13 @@ struct weft_runtime {
 
 /* Work was published: wake one sleeper to look for it, unless somebody looks already. */
 void wf_idle_notify(weft_runtime *rt);
+/* A worker had something to do. All of them say so all the time, and seconds are what counts: so not each of them is written. */
+static inline void wf_idle_note_activity(weft_runtime *rt, int64_t now)
+{
+    enum { FINE = 20 * 1000 * 1000 };
+    if (now - wf_load_rlx(&rt->active_at) >= FINE)
+        wf_store_rlx(&rt->active_at, now);
+}
 /* Nothing to do anywhere: sleep until there is. */
 void wf_idle_park(wf_worker *w);
 /* May this worker join the searchers? */

@@ -1,8 +1,9 @@
 /* stack.c - see stack.h.
  *
  * A stack's way: carved from a slab and guarded when the depot has none (the only time it costs system calls), handed
- * out, put into the owner's magazine, handed out again. Magazines that are full spill their coldest half to the depot
- * and give its memory back to the system on the way; empty ones refill from there.
+ * out, put into the owner's magazine, handed out again. Magazines that are full spill their coldest half to the depot;
+ * empty ones refill from there. In the depot a stack is warm. If nobody needs it for a while it gives its memory back to the system
+ * and is cold. A slab whose stacks are all cold is unmapped: their page tables, which guards need too, are more than many a program has otherwise.
  *
  * Ways in which it goes otherwise: no map for a slab of many stacks (a slab of one is tried), none for that
  * (WEFT_ENOMEM); no MADV_GUARD_INSTALL in this kernel (mprotect, which costs two maps a stack), the map count nearly
@@ -10,7 +11,9 @@
  *
  * Locks: one mutex over depots, slabs and the list of magazines. Guards and madvise are done outside. */
 #include <base/alloc.h>
+#include <base/list.h>
 #include <base/lock.h>
+#include <base/spare.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <runtime/stack.h>
@@ -55,18 +58,23 @@ enum {
 #define CANARY UINT64_C(0x7466657774666577)
 
 typedef struct wf_slab {
-    struct wf_slab *next; /* in the pool's list */
+    wf_node all;    /* in the pool's list */
+    wf_node partly; /* in its depot's list, while some of its stacks are cold */
+    wf_stack *cold; /* those, linked by next */
     char *map;
     size_t bytes;
-    uint32_t stacks, carved; /* stack[0 .. carved) were handed out at least once */
+    uint32_t stacks, carved;     /* stack[0 .. carved) were handed out at least once */
+    uint32_t unused, cold_count; /* how many of them nobody uses, and how many of those are cold */
     wf_stack stack[];
 } wf_slab;
 
 typedef struct depot {
-    wf_stack *cold;   /* stacks that nobody uses */
-    uint64_t count;   /* how many */
+    wf_list warm;     /* stacks that nobody uses, the latest last */
+    wf_spare spare;   /* how many those are */
+    wf_list partly;   /* slabs with cold stacks */
+    uint64_t count;   /* stacks that nobody uses, warm and cold, and those that are cooling */
     wf_slab *filling; /* the slab that may have uncarved stacks, or NULL */
-    uint32_t slabs;   /* made so far */
+    uint32_t slabs;   /* how many there are */
 } depot;
 
 static wf_mutex lock = WF_MUTEX_INIT;
@@ -74,7 +82,7 @@ static wf_mutex lock = WF_MUTEX_INIT;
 static struct {
     uint64_t users;
     uint64_t carved;        /* stacks in use, in magazines and in depots */
-    wf_slab *slabs;         /* all of them, newest first */
+    wf_list slabs;          /* all of them */
     wf_stack_cache *caches; /* magazines that may hold stacks */
     depot depot[ORDERS];
 } pool WF_GUARDED_BY(lock);
@@ -223,8 +231,8 @@ static wf_slab *slab_next(depot *d, unsigned order) WF_REQUIRES(lock)
         slab = slab_map(order, 1);
     if (!slab)
         return NULL;
-    slab->next = pool.slabs;
-    pool.slabs = slab;
+    wf_list_push_back(&pool.slabs, &slab->all);
+    wf_node_init(&slab->partly);
     d->slabs++;
     d->filling = slab;
     return slab;
@@ -258,14 +266,52 @@ static void first_use(wf_stack *stack)
 
 /* --- the depot --- */
 
+static void unlink_warm(wf_stack *stack) WF_REQUIRES(lock)
+{
+    wf_node_unlink(&stack->node);
+    stack->warm = false;
+}
+
+static wf_stack *pop_warm(depot *d) WF_REQUIRES(lock)
+{
+    if (wf_list_empty(&d->warm))
+        return NULL;
+    wf_stack *stack = wf_container(d->warm.head.prev, wf_stack, node);
+    unlink_warm(stack);
+    wf_spare_take(&d->spare);
+    return stack;
+}
+
+static wf_stack *pop_cold(depot *d) WF_REQUIRES(lock)
+{
+    if (wf_list_empty(&d->partly))
+        return NULL;
+    wf_slab *slab = wf_container(d->partly.head.next, wf_slab, partly);
+    wf_stack *stack = slab->cold;
+    slab->cold = stack->next;
+    if (--slab->cold_count == 0)
+        wf_node_unlink(&slab->partly);
+    return stack;
+}
+
 static wf_stack *depot_pop(depot *d) WF_REQUIRES(lock)
 {
-    wf_stack *stack = d->cold;
+    wf_stack *stack = pop_warm(d);
+    stack = stack ? stack : pop_cold(d);
     if (stack) {
-        d->cold = stack->next;
+        stack->slab->unused--;
         d->count--;
     }
     return stack;
+}
+
+static void push_warm(depot *d, wf_stack *stack) WF_REQUIRES(lock)
+{
+    wf_list_push_back(&d->warm, &stack->node);
+    stack->warm = true;
+    stack->slab->unused++;
+    wf_spare_add(&d->spare);
+    d->count++;
 }
 
 /* Guards survive this: the kernel leaves installed ones alone, and the others lie outside. */
@@ -275,15 +321,9 @@ static void depot_push(wf_stack *const *stack, uint32_t count)
 {
     if (count == 0)
         return;
-    for (uint32_t i = 0; i < count; i++)
-        cool(stack[i]);
     wf_mutex_lock(&lock);
-    depot *d = &pool.depot[stack[0]->order];
-    for (uint32_t i = 0; i < count; i++) {
-        stack[i]->next = d->cold;
-        d->cold = stack[i];
-    }
-    d->count += count;
+    for (uint32_t i = 0; i < count; i++)
+        push_warm(&pool.depot[stack[i]->order], stack[i]);
     wf_mutex_unlock(&lock);
 }
 
@@ -298,6 +338,85 @@ static wf_stack *depot_get(unsigned order)
     if (stack && fresh)
         first_use(stack);
     return stack;
+}
+
+/* --- back to the system --- */
+
+static void put_cold(depot *d, wf_stack *stack) WF_REQUIRES(lock)
+{
+    wf_slab *slab = stack->slab;
+    stack->next = slab->cold;
+    slab->cold = stack;
+    if (++slab->cold_count == 1)
+        wf_list_push_back(&d->partly, &slab->partly);
+}
+
+/* Nobody uses any of its stacks, and as many warm ones as it has are due. */
+static bool may_go(const depot *d, const wf_slab *slab) WF_REQUIRES(lock)
+{
+    return slab->unused == slab->carved && slab->unused - slab->cold_count <= d->spare.due;
+}
+
+/* Nobody knows of it any more. */
+static void forget_slab(depot *d, wf_slab *slab) WF_REQUIRES(lock)
+{
+    for (uint32_t i = 0; i < slab->carved; i++) {
+        if (!slab->stack[i].warm)
+            continue;
+        unlink_warm(&slab->stack[i]);
+        wf_spare_drop(&d->spare);
+    }
+    wf_node_unlink(&slab->partly);
+    wf_node_unlink(&slab->all);
+    d->count -= slab->carved;
+    d->slabs--;
+    pool.carved -= slab->carved;
+    if (d->filling == slab)
+        d->filling = NULL;
+}
+
+/* The stack that has rested longest, if its time has come; or its whole slab, which is cheaper than one stack after the other. */
+static bool release_one(depot *d, int64_t now)
+{
+    wf_mutex_lock(&lock);
+    bool due = wf_spare_is_due(&d->spare, now);
+    wf_stack *stack = due ? wf_container(d->warm.head.next, wf_stack, node) : NULL;
+    wf_slab *slab = due && may_go(d, stack->slab) ? stack->slab : NULL;
+    if (slab) {
+        forget_slab(d, slab);
+    } else if (due) {
+        unlink_warm(stack);
+        wf_spare_drop(&d->spare);
+    }
+    wf_mutex_unlock(&lock);
+    if (slab) {
+        slab_unmap(slab);
+    } else if (due) {
+        cool(stack);
+        wf_mutex_lock(&lock);
+        put_cold(d, stack);
+        wf_mutex_unlock(&lock);
+    }
+    return due;
+}
+
+static int64_t trim(depot *d, int64_t now)
+{
+    enum { AT_ONCE = 64 };
+    for (int i = 0; i < AT_ONCE && release_one(d, now); i++) {
+    }
+    wf_mutex_lock(&lock);
+    int64_t next = wf_spare_next(&d->spare);
+    wf_mutex_unlock(&lock);
+    return next;
+}
+
+int64_t wf_stacks_trim(int64_t now)
+{
+    int64_t next = WEFT_FOREVER;
+    for (unsigned order = 0; order < ORDERS; order++)
+        next = WF_MIN(next, trim(&pool.depot[order], now));
+    return next;
 }
 
 /* --- magazines --- */
@@ -414,10 +533,13 @@ void wf_stack_put_slow(wf_stack_cache *cache, wf_stack *stack)
         canary_check(stack);
     /* Whoever still points into a stack that was given back is told so. */
     ASAN_POISON_MEMORY_REGION(stack->base, stack->size);
-    if (cache && cache->order == stack->order)
+    if (cache && cache->order == stack->order) {
         cache_put(cache, stack);
-    else
-        depot_push(&stack, 1);
+        return;
+    }
+    if (!cache) /* no worker, and perhaps no runtime, which would ask for what is due */
+        cool(stack);
+    depot_push(&stack, 1);
 }
 
 /* --- users --- */
@@ -435,12 +557,24 @@ static uint32_t find_mprotect_limit(void)
     return maps > MAPS_FOR_OTHERS ? (uint32_t)((maps - MAPS_FOR_OTHERS) / 2) : 0;
 }
 
+static void pool_init(void) WF_REQUIRES(lock)
+{
+    pool.carved = 0;
+    wf_list_init(&pool.slabs);
+    for (unsigned i = 0; i < ORDERS; i++) {
+        pool.depot[i] = (depot){0};
+        wf_list_init(&pool.depot[i].warm);
+        wf_list_init(&pool.depot[i].partly);
+    }
+}
+
 int wf_stacks_acquire(void)
 {
     wf_mutex_lock(&lock);
     if (pool.users++ == 0) {
         page_size = (size_t)sysconf(_SC_PAGESIZE);
         mprotect_limit = find_mprotect_limit();
+        pool_init();
     }
     wf_mutex_unlock(&lock);
     return 0;
@@ -458,14 +592,9 @@ static void unmap_all(void) WF_REQUIRES(lock)
 {
     assert(pool.caches == NULL && "a magazine was not flushed");
     assert(pool.carved == depots_count() && "a stack was not put back");
-    while (pool.slabs) {
-        wf_slab *slab = pool.slabs;
-        pool.slabs = slab->next;
-        slab_unmap(slab);
-    }
-    for (unsigned i = 0; i < ORDERS; i++)
-        pool.depot[i] = (depot){0};
-    pool.carved = 0;
+    for (wf_node *node; (node = wf_list_pop_front(&pool.slabs));)
+        slab_unmap(wf_container(node, wf_slab, all));
+    pool_init();
 }
 
 void wf_stacks_release(void)

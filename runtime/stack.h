@@ -1,14 +1,15 @@
 /* stack.h - the process's pool of guarded stacks.
  *
  * Owns the memory that strands and coroutines run on: slabs of stacks of one size, mapped together, each above a guard;
- * a depot of cold ones per size; and magazines of hot ones, one per worker. Knows nothing of what runs on a stack.
+ * a depot of unused ones per size; and magazines of hot ones, one per worker. Knows nothing of what runs on a stack.
  *
  * Descriptors lie outside the stacks, so that a cold stack costs no page. A guard outlives its stack's users: it is
- * installed when the stack is handed out for the first time and goes with the slab. */
+ * installed when the stack is handed out for the first time and goes with the slab. A slab goes when nobody has needed it for a while. */
 #ifndef WF_STACK_H
 #define WF_STACK_H
 
 #include <base/atomic.h>
+#include <base/list.h>
 #include <weft/diag.h>
 
 #ifndef WF_STACK_CACHE_SLOTS
@@ -16,13 +17,17 @@
 #endif
 
 typedef struct wf_stack {
-    char *base;            /* lowest usable byte; one page of guard lies below. Never changes */
-    size_t size;           /* usable bytes. Never changes */
-    struct wf_slab *slab;  /* where it was carved from. Never changes */
-    struct wf_stack *next; /* in the depot, under its lock */
-    unsigned valgrind_id;  /* what valgrind knows it as. Never changes */
-    uint8_t order;         /* its size class: guard and stack are 2^(14 + order) bytes. Never changes */
-    uint8_t guard;         /* weft_guard_kind. Never changes once it was handed out */
+    char *base;                /* lowest usable byte; one page of guard lies below. Never changes */
+    size_t size;               /* usable bytes. Never changes */
+    struct wf_slab *slab;      /* where it was carved from. Never changes */
+    union {                    /* in the depot, under its lock */
+        wf_node node;          /* warm: in the depot's list */
+        struct wf_stack *next; /* cold: in its slab's */
+    };
+    unsigned valgrind_id; /* what valgrind knows it as. Never changes */
+    uint8_t order;        /* its size class: guard and stack are 2^(14 + order) bytes. Never changes */
+    uint8_t guard;        /* weft_guard_kind. Never changes once it was handed out */
+    bool warm;            /* under the depot's lock: in its list */
 } wf_stack;
 
 /* A worker's magazine: hot stacks of one size, the last one used comes first. Only its owner touches it; but its count
@@ -56,8 +61,18 @@ void wf_stacks_release(void);
  */
 int wf_stack_cache_init(wf_stack_cache *cache, size_t size);
 
-/** Move all stacks of the magazine to the depot; their memory goes back to the system. By its owner; it may be used on. */
+/** Move all stacks of the magazine to the depot. By its owner; it may be used on. */
 void wf_stack_cache_flush(wf_stack_cache *cache);
+
+/**
+ * The memory of stacks that nobody has needed for a while (base/spare.h) goes back to the system, a limited number at once; and with the last of a
+ * slab the slab.
+ *
+ * Units:   @now on wf_now()'s clock.
+ * Returns: when there may be more to do; WEFT_FOREVER: not before stacks are put back.
+ * Threads: any that is counted in.
+ */
+int64_t wf_stacks_trim(int64_t now);
 
 /* The parts of get and put that need more than the magazine. */
 wf_stack *wf_stack_get_slow(wf_stack_cache *cache, size_t size, int *err);

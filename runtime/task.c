@@ -10,16 +10,25 @@
 
 /* ---- references and wakes ------------------------------------------------------------------------------------ */
 
-/* Between a task's side block going, or its name changing, and somebody who walks over the headers and looks at it. */
-static wf_spin extras_lock;
+/* Between a task's side block going, or its name changing, and somebody who walks over the headers and looks at it. By the task's address: workers
+ * have no business with each other here. */
+enum { EXTRAS_LOCKS = 16 };
+static struct {
+    alignas(WF_CACHE_LINE) wf_spin lock;
+} extras[EXTRAS_LOCKS];
+
+static wf_spin *extras_lock(const weft_task *task)
+{
+    return &extras[(uintptr_t)task / WF_HEADER_SIZE % EXTRAS_LOCKS].lock;
+}
 
 void wf_task_extra_free(weft_task *task)
 {
     wf_extra *extra = task->extra;
     weft_allocator allocator = extra->allocator;
-    wf_spin_lock(&extras_lock);
+    wf_spin_lock(extras_lock(task));
     task->extra = NULL;
-    wf_spin_unlock(&extras_lock);
+    wf_spin_unlock(extras_lock(task));
     wf_cells_free(extra->cells);
     wf_free(&allocator, extra->copy);
     wf_free(&allocator, extra->error);
@@ -61,11 +70,18 @@ static void take_prepaid(weft_task *task)
     task->spare--;
 }
 
+/* Whether the calling thread polls @task, and so owns what its poller owns. A thread of the pool may have it as its task too, and does
+ * not poll it. */
+static bool polled_here(const weft_task *task)
+{
+    wf_exec *exec = wf_exec_peek();
+    return exec && exec->worker && exec->task == task;
+}
+
 static int waker_clone(const weft_waker *self, weft_waker *out)
 {
     weft_task *task = self->data;
-    wf_exec *exec = wf_exec_peek();
-    if (exec && exec->worker && exec->task == task) /* a thread of the pool may have it as its task too, and does not poll it */
+    if (polled_here(task))
         take_prepaid(task);
     else
         wf_state_ref(&task->state, 1);
@@ -99,7 +115,15 @@ static void waker_wake(weft_waker *self)
 
 static void waker_wake_by_ref(const weft_waker *self) { wf_task_wake(self->data); }
 
-static void waker_drop(weft_waker *self) { wf_task_unref(self->data); }
+/* A task's own, dropped in its poll, goes back to those paid for in advance: to be handed out again, or given up when it ends. */
+static void waker_drop(weft_waker *self)
+{
+    weft_task *task = self->data;
+    if (polled_here(task) && wf_likely(task->spare < UINT32_MAX))
+        task->spare++;
+    else
+        wf_task_unref(task);
+}
 
 const weft_waker_ops wf_task_waker_ops = {
     .clone = waker_clone, .wake = waker_wake, .wake_by_ref = waker_wake_by_ref, .drop = waker_drop};
@@ -115,9 +139,9 @@ wf_extra *wf_task_extra(weft_task *task)
     if (!extra)
         return NULL;
     extra->allocator = *allocator;
-    wf_spin_lock(&extras_lock);
+    wf_spin_lock(extras_lock(task));
     task->extra = extra;
-    wf_spin_unlock(&extras_lock);
+    wf_spin_unlock(extras_lock(task));
     return extra;
 }
 
@@ -126,17 +150,17 @@ int wf_task_set_label(weft_task *task, const char *name)
     wf_extra *extra = wf_task_extra(task);
     if (!extra)
         return WEFT_ENOMEM;
-    wf_spin_lock(&extras_lock);
+    wf_spin_lock(extras_lock(task));
     strncpy(extra->name, name, sizeof extra->name - 1);
-    wf_spin_unlock(&extras_lock);
+    wf_spin_unlock(extras_lock(task));
     return 0;
 }
 
 void wf_task_copy_label(weft_task *task, char *out, size_t size)
 {
-    wf_spin_lock(&extras_lock);
+    wf_spin_lock(extras_lock(task));
     snprintf(out, size, "%s", task->extra ? task->extra->name : "");
-    wf_spin_unlock(&extras_lock);
+    wf_spin_unlock(extras_lock(task));
 }
 
 void wf_task_set_error(weft_task *task, const char *text)
@@ -329,6 +353,14 @@ void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)
     wf_task_complete(w, task);
 }
 
-void wf_extras_fork_lock(void) WF_NO_THREAD_SAFETY { wf_spin_lock(&extras_lock); }
+void wf_extras_fork_lock(void) WF_NO_THREAD_SAFETY
+{
+    for (int i = 0; i < EXTRAS_LOCKS; i++)
+        wf_spin_lock(&extras[i].lock);
+}
 
-void wf_extras_fork_unlock(void) WF_NO_THREAD_SAFETY { wf_spin_unlock(&extras_lock); }
+void wf_extras_fork_unlock(void) WF_NO_THREAD_SAFETY
+{
+    for (int i = 0; i < EXTRAS_LOCKS; i++)
+        wf_spin_unlock(&extras[i].lock);
+}

@@ -56,7 +56,7 @@ struct weft_task {
     uint64_t id;
     wf_extra *extra; /* or NULL */
     int32_t status;  /* once done: 0, WEFT_EABORTED, WEFT_EPANIC, WEFT_EFAILED (code in value) */
-    uint16_t spare;  /* references paid for in advance, not handed out yet; the poller's */
+    uint32_t spare;  /* references paid for in advance, not handed out yet; the poller's */
     uint16_t home;   /* the worker of a pinned task */
     uint8_t flags;   /* WF_TASK_…; the poller's once it has been queued */
     wf_a8 poller;    /* 1 while polled: for people, see state.h */

@@ -31,16 +31,22 @@ static void schedule_pinned(wf_worker *w, weft_task *task)
     wf_reactor_ring(&owner->reactor, WF_RUNG);
 }
 
-/* From a thread that is no worker of the runtime: nothing here is touched once the entrant is counted out. */
-static void schedule_foreign(weft_runtime *rt, weft_task *task)
+/* From a thread that is no worker of the runtime, and has been counted as an entrant. */
+static void publish(weft_runtime *rt, weft_task *task)
 {
-    wf_add_seq(&rt->entrants, 1);
     if (task->flags & WF_TASK_PINNED) {
         schedule_pinned(NULL, task);
     } else {
         wf_inject_push(&rt->inject, task);
         wf_idle_notify(rt);
     }
+}
+
+/* Nothing here is touched once the entrant is counted out. */
+static void schedule_foreign(weft_runtime *rt, weft_task *task)
+{
+    wf_add_seq(&rt->entrants, 1);
+    publish(rt, task);
     wf_sub_seq(&rt->entrants, 1);
 }
 
@@ -67,7 +73,7 @@ static void spill_fresh(wf_worker *w)
 void wf_schedule_fresh_slow(wf_worker *w, weft_task *task)
 {
     if (!w) {
-        schedule_foreign(task->rt, task);
+        publish(task->rt, task);
         return;
     }
     if (task->flags & WF_TASK_PINNED) {
@@ -171,13 +177,15 @@ static void look_around(wf_worker *w)
     wf_store_rlx(&w->seen_at, now);
     if (w->tick_seen != w->polls.v) {
         w->tick_seen = w->polls.v;
-        wf_store_rlx(&w->rt->active_at, now);
+        wf_idle_note_activity(w->rt, now);
     }
     wf_reactor_turn(&w->reactor, now, room_for_events(w));
     wf_timers_expire(&w->timers, wf_worker_time(w, now));
     collect_pinned_mail(w);
     if (!w->alone)
         wf_idle_rescue(w, now);
+    if (wf_unlikely(now >= w->tidy_at) && !w->rt->clock)
+        wf_worker_tidy(w, now);
 }
 
 /* First the task that was lent, which nobody else can get at, then the one that lent it, which others take if this worker gets
@@ -257,7 +265,9 @@ static weft_task *pop_neglected(wf_worker *w)
     if (w->moment > 0 && wf_cycles() - w->looked_at < w->moment)
         return NULL; /* all those polls were over in a few microseconds */
     look_around(w);
-    return w->orderly || (w->tick / WF_TURN_EVERY) % 2 ? pop_inject(w) : pop_oldest(w);
+    w->oldest_turn = !w->oldest_turn && !w->orderly;
+    weft_task *oldest = w->oldest_turn ? pop_oldest(w) : NULL;
+    return oldest ? oldest : pop_inject(w);
 }
 
 static weft_task *steal_from(wf_worker *w, wf_worker *victim)

@@ -24,6 +24,7 @@ typedef struct wf_worker {
     bool alone;               /* the only worker: nobody steals */
     bool searching;           /* counted in the runtime's searchers */
     bool fresh_turn;          /* fresh and woken tasks alternate */
+    bool oldest_turn;         /* of the neglected, the oldest fresh one and those in the inject queue alternate */
     uint8_t pinned_turn;      /* choices since a pinned one */
     bool (*until)(void *arg); /* when to leave the loop, or NULL */
     void *until_arg;
@@ -31,6 +32,7 @@ typedef struct wf_worker {
     uint64_t tick_seen; /* polls at the last look around */
     int64_t now;        /* wf_now() at the last look around */
     int64_t oldest_at;  /* when the oldest fresh task was last preferred */
+    int64_t cared_at;   /* when it last looked after its neighbours */
     uint64_t looked_at; /* wf_cycles() at the last look around */
     uint64_t moment;    /* how many of them are too few for another */
     bool orderly;       /* the order must not depend on the clock */
@@ -49,13 +51,20 @@ typedef struct wf_worker {
     wf_segv_thread segv;
     pthread_t thread;
 
+    /* The owner's: what it has given back to the system, see tidy.c. */
+    bool tidy;             /* all that was not needed … */
+    uint64_t tidied_polls; /* … when it had made so many polls */
+    int64_t tidy_at;       /* when to do so again */
+
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
     wf_a64 quiet_at, rested_at; /* with the paused clock: see paused.c */
-    wf_ai64 seen_at;            /* wf_now() when it last looked around or woke up: long ago, and a task holds it */
+
+    /* The same, but all the others do read it, again and again: on a line of its own. */
+    alignas(WF_CACHE_LINE) wf_ai64 seen_at; /* wf_now() when it last looked around or woke up: long ago, and a task holds it */
 
     /* Anybody, by their own rules. */
-    wf_aptr lender; /* a task that waits for the lent one's poll, then goes on; whoever exchanges it to NULL polls it */
+    alignas(WF_CACHE_LINE) wf_aptr lender; /* a task that waits for the lent one's poll, then goes on; whoever exchanges it to NULL polls it */
     wf_deque fresh;
     wf_ring woken;
     wf_mailbox pinned_mail; /* pinned tasks woken elsewhere */
@@ -88,7 +97,8 @@ bool wf_worker_is_leaving(wf_worker *w);
 /* idle.c: there is more work in its queues. Wakes somebody to help unless the owner will soon have done it. Cheap and not certain: see there. */
 void wf_idle_notify_backlog(wf_worker *w);
 
-/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL. */
+/* Queue a task that was never polled. @w: the calling thread's worker if it is of the task's runtime, else NULL: then the caller is counted as an
+ * entrant. */
 void wf_schedule_fresh_slow(wf_worker *w, weft_task *task);
 static inline void wf_schedule_fresh(wf_worker *w, weft_task *task)
 {
@@ -100,6 +110,11 @@ static inline void wf_schedule_fresh(wf_worker *w, weft_task *task)
 
 /* See wf_strand_lend(). True: @task is out of the queue, to be polled next; the strand must leave now. */
 bool wf_worker_may_lend(wf_exec *exec, weft_task *task);
+
+/* Give memory that is not needed any more back to the system: see tidy.c. By the worker, when w->tidy_at has come. */
+void wf_worker_tidy(wf_worker *w, int64_t now);
+/* When it must be awake for that; WEFT_FOREVER: not on that account. */
+int64_t wf_worker_tidy_next(const wf_worker *w);
 
 /* Queue a task that has just been polled and wants more. */
 void wf_schedule_again(wf_worker *w, weft_task *task);

@@ -34,7 +34,7 @@ static void leave_chan(weft_case *c)
 {
     wf_chan_op *op = WF_CASE_STATE(c, wf_chan_op);
     wf_chan_end(op, wf_chan_cancel(op));
-    if (op->node.done)
+    if (wf_load_rlx(&op->node.done))
         c->status = op->node.status;
 }
 

@@ -162,19 +162,29 @@ static wf_chan_node *choose(wf_list *waiters, const wf_select_word *self)
     return NULL;
 }
 
-/* Its operation is over. After the unlock it may be gone: the waker is the caller's. */
-static void finish(wf_chan_node *node, int status, weft_waker *out)
+/* The same. Few wait in a select. */
+WF_INLINE wf_chan_node *first(wf_list *waiters, const wf_select_word *self)
 {
-    node->status = status;
-    node->done = true;
-    *out = node->waker;
-    node->waker = (weft_waker){NULL, NULL};
+    if (wf_list_empty(waiters))
+        return NULL;
+    wf_chan_node *node = wf_container(waiters->head.next, wf_chan_node, node);
+    if (wf_unlikely(node->select != NULL))
+        return choose(waiters, self);
+    wf_node_unlink(&node->node);
+    return node;
 }
 
-static wf_chan_node *first_receiver(weft_chan *ch, const wf_select_word *self)
+/* Its operation is over, and from the last line on it may be gone: the waker is the caller's. */
+static void finish(wf_chan_node *node, int status, weft_waker *out)
 {
-    return wf_list_empty(&ch->receivers) ? NULL : choose(&ch->receivers, self);
+    *out = node->waker;
+    node->waker = (weft_waker){NULL, NULL};
+    node->status = status;
+    wf_store_rel(&node->done, 1); /* [SERVED] release: all of it, and the item */
 }
+
+/* Its owner's, without the lock. */
+static inline bool was_served(const wf_chan_op *op) { return wf_load_acq(&op->node.done); /* [SERVED] acquire */ }
 
 static void serve_receiver(const weft_chan *ch, wf_chan_node *receiver, const void *item, uint64_t turn, weft_waker *out)
 {
@@ -185,13 +195,15 @@ static void serve_receiver(const weft_chan *ch, wf_chan_node *receiver, const vo
 
 /* ---- the two operations, under lock: 0, WEFT_EAGAIN or WEFT_ECLOSED ------------------------------------------ */
 
+/* Inlined: for who does not select, half of each goes away. */
+
 /* [QUEUED] An item may lie here while receivers are queued, and a place be free while senders are. Then all of these are selects that poll
  * just now, and have missed it: they poll again before they wait, or leave. Until then whoever comes may have it. */
-static int send_locked(weft_chan *ch, const void *item, const wf_select_word *self, weft_waker *out)
+WF_INLINE int send_locked(weft_chan *ch, const void *item, const wf_select_word *self, weft_waker *out)
 {
     if (ch->closed)
         return WEFT_ECLOSED;
-    wf_chan_node *receiver = first_receiver(ch, self);
+    wf_chan_node *receiver = first(&ch->receivers, self);
     if (receiver) {
         assert(ch->len == 0); /* [QUEUED] */
         serve_receiver(ch, receiver, item, ++ch->turns, out);
@@ -203,23 +215,18 @@ static int send_locked(weft_chan *ch, const void *item, const wf_select_word *se
     return 0;
 }
 
-static wf_chan_node *first_sender(weft_chan *ch, const wf_select_word *self)
-{
-    return wf_list_empty(&ch->senders) ? NULL : choose(&ch->senders, self);
-}
-
-static int recv_locked(weft_chan *ch, void *item, const wf_select_word *self, weft_waker *out)
+WF_INLINE int recv_locked(weft_chan *ch, void *item, const wf_select_word *self, weft_waker *out)
 {
     wf_chan_node *sender;
     if (ch->len > 0) {
         pop(ch, item);
-        if (ch->len < ch->capacity && (sender = first_sender(ch, self))) {
+        if (ch->len < ch->capacity && (sender = first(&ch->senders, self))) {
             push(ch, sender->item);
             finish(sender, 0, out);
         }
         return 0;
     }
-    sender = first_sender(ch, self);
+    sender = first(&ch->senders, self);
     if (!sender)
         return ch->closed ? WEFT_ECLOSED : WEFT_EAGAIN;
     copy_item(ch, item, sender->item);
@@ -301,8 +308,9 @@ static ssize_t hand_over(wf_chan_op *op, weft_context *cx)
     if (err < 0)
         return err;
     wf_spin_lock(&op->ch->lock);
-    int result = op->node.done ? op->node.status : WEFT_EAGAIN;
-    if (!op->node.done) {
+    bool done = was_served(op);
+    int result = done ? op->node.status : WEFT_EAGAIN;
+    if (!done) {
         weft_waker old = op->node.waker;
         op->node.waker = waker;
         waker = old;
@@ -320,9 +328,10 @@ static ssize_t look_again(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
     int err = lock_with_room(ch, op->sends && op->node.select);
     if (err < 0)
         return err;
-    int result = op->node.done ? op->node.status : WEFT_EAGAIN;
-    bool same = op->node.done || weft_waker_will_wake(&op->node.waker, weft_context_waker(cx));
-    if (!op->node.done && op->node.select) {
+    bool done = was_served(op);
+    int result = done ? op->node.status : WEFT_EAGAIN;
+    bool same = done || weft_waker_will_wake(&op->node.waker, weft_context_waker(cx));
+    if (!done && op->node.select) {
         result = operate_locked(ch, op, op->node.select, &other);
         if (result != WEFT_EAGAIN)
             wf_node_unlink(&op->node.node);
@@ -331,21 +340,37 @@ static ssize_t look_again(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
     return same || result != WEFT_EAGAIN ? result : hand_over(op, cx);
 }
 
+static inline ssize_t poll_queued(void *arg, weft_context *cx)
+{
+    wf_chan_op *op = arg;
+    return wf_likely(was_served(op)) ? op->node.status : look_again(op, cx);
+}
+
+/* Called locked, with nothing to be had. A task's waker is cloned under the lock. */
+static inline ssize_t queue_and_unlock(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
+{
+    weft_waker mine;
+    bool queued = wf_context_is_tasks(cx) && wf_context_clone_waker(cx, &mine) == 0;
+    if (queued)
+        queue_locked(op, mine);
+    wf_spin_unlock(&op->ch->lock);
+    return queued ? WEFT_PENDING : enqueue(op, cx);
+}
+
 ssize_t wf_chan_poll(void *arg, weft_context *cx) WF_NO_THREAD_SAFETY
 {
     wf_chan_op *op = arg;
-    weft_waker mine, other = {NULL, NULL};
+    weft_waker other = {NULL, NULL};
     if (op->queued)
-        return look_again(op, cx);
+        return poll_queued(op, cx);
     int err = lock_with_room(op->ch, op->sends);
     if (wf_unlikely(err < 0))
         return err;
     int result = operate_locked(op->ch, op, op->node.select, &other);
-    bool queued = result == WEFT_EAGAIN && wf_context_is_tasks(cx) && wf_context_clone_waker(cx, &mine) == 0;
-    if (queued)
-        queue_locked(op, mine);
+    if (result == WEFT_EAGAIN)
+        return queue_and_unlock(op, cx);
     unlock_and_wake(op->ch, &other);
-    return result == WEFT_EAGAIN && !queued ? enqueue(op, cx) : result;
+    return result;
 }
 
 ssize_t wf_chan_cancel(void *arg)
@@ -354,7 +379,7 @@ ssize_t wf_chan_cancel(void *arg)
     if (!op->queued)
         return WEFT_PENDING;
     wf_spin_lock(&op->ch->lock);
-    bool done = op->node.done;
+    bool done = was_served(op);
     wf_node_unlink(&op->node.node);
     weft_waker waker = op->node.waker;
     op->node.waker = (weft_waker){NULL, NULL};
@@ -384,7 +409,7 @@ static void give_back(weft_chan *ch, void *item, uint64_t turn)
         r->turn = turn;
     }
     wf_spin_lock(&ch->lock);
-    wf_chan_node *receiver = first_receiver(ch, NULL);
+    wf_chan_node *receiver = first(&ch->receivers, NULL);
     if (receiver)
         serve_receiver(ch, receiver, item, turn, &other);
     else if (r)
@@ -426,15 +451,13 @@ void wf_chan_end(wf_chan_op *op, ssize_t result)
     op->holds = false;
 }
 
-static const wf_op_ops chan_ops = {.poll = wf_chan_poll, .cancel = wf_chan_cancel};
-
 /* ---- poll twins ---------------------------------------------------------------------------------------------- */
 
 WF_OP_FITS(wf_chan_op);
 
 void wf_chan_undo(wf_chan_op *op)
 {
-    if (op->node.done && op->node.status == 0 && !op->sends)
+    if (was_served(op) && op->node.status == 0 && !op->sends)
         give_back(op->ch, op->node.item, op->node.turn);
 }
 
@@ -484,21 +507,56 @@ void weft_op_drop(weft_op *op)
 
 /* ---- public -------------------------------------------------------------------------------------------------- */
 
-int weft_chan_send(weft_chan *ch, const void *item)
+static const wf_op_ops queued_ops = {.poll = poll_queued, .cancel = wf_chan_cancel};
+
+/* Called locked, with nothing to be had. Not inlined: who need not wait needs no frame for it. */
+WF_NOINLINE static int wait_and_unlock(weft_chan *ch, bool sends, void *item, wf_exec *exec)
 {
-    if (wf_unlikely(!ch || !item))
-        return WEFT_EINVAL;
-    wf_chan_op op = (wf_chan_op)wf_chan_op_init(ch, true, (void *)item);
-    take_reference(ch, item);
-    return give_reference_back(ch, item, (int)wf_await_inline(&chan_ops, &op, WEFT_FOREVER));
+    wf_chan_op op = (wf_chan_op)wf_chan_op_init(ch, sends, item);
+    ssize_t result = queue_and_unlock(&op, &exec->cx);
+    if (wf_likely(result == WEFT_PENDING))
+        result = wf_await_pending(exec, &queued_ops, &op, WEFT_FOREVER);
+    else
+        wf_spend(exec);
+    return sends ? give_reference_back(ch, item, (int)result) : (int)result;
 }
 
-int weft_chan_recv(weft_chan *ch, void *item)
+int weft_chan_send(weft_chan *ch, const void *item) WF_NO_THREAD_SAFETY
 {
+    weft_waker other = {NULL, NULL};
+    wf_exec *exec;
     if (wf_unlikely(!ch || !item))
         return WEFT_EINVAL;
-    wf_chan_op op = (wf_chan_op)wf_chan_op_init(ch, false, item);
-    return (int)wf_await_inline(&chan_ops, &op, WEFT_FOREVER);
+    take_reference(ch, item);
+    int result = wf_await_entry(&exec);
+    if (wf_unlikely(result < 0))
+        return give_reference_back(ch, item, result);
+    if (wf_unlikely((result = lock_with_room(ch, true)) < 0))
+        return give_reference_back(ch, item, result);
+    result = send_locked(ch, item, NULL, &other);
+    if (result == WEFT_EAGAIN)
+        return wait_and_unlock(ch, true, (void *)item, exec);
+    unlock_and_wake(ch, &other);
+    wf_spend(exec);
+    return give_reference_back(ch, item, result);
+}
+
+int weft_chan_recv(weft_chan *ch, void *item) WF_NO_THREAD_SAFETY
+{
+    weft_waker other = {NULL, NULL};
+    wf_exec *exec;
+    if (wf_unlikely(!ch || !item))
+        return WEFT_EINVAL;
+    int result = wf_await_entry(&exec);
+    if (wf_unlikely(result < 0))
+        return result;
+    wf_spin_lock(&ch->lock);
+    result = recv_locked(ch, item, NULL, &other);
+    if (result == WEFT_EAGAIN)
+        return wait_and_unlock(ch, false, item, exec);
+    unlock_and_wake(ch, &other);
+    wf_spend(exec);
+    return result;
 }
 
 static int try_now(weft_chan *ch, bool sends, void *item) WF_NO_THREAD_SAFETY

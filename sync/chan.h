@@ -15,7 +15,7 @@ typedef struct wf_chan_node {
     uint64_t turn;  /* a receiver's, served: which item it got */
     unsigned index; /* of its case */
     int status;
-    bool done; /* served: status is set */
+    wf_a8 done; /* served: status is set, and nobody but its owner touches it any more. Its owner may look without the lock */
 } wf_chan_node;
 
 typedef struct wf_chan_op {

@@ -93,6 +93,7 @@ weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
         return start(cx, t);
     switch (look(t, weft_context_waker(cx))) {
     case FIRED:
+        t->base.home = NULL; /* nothing of it is left there: a drop need not look */
         return WEFT_READY;
     case MINE:
         return WEFT_PENDING;
@@ -103,11 +104,20 @@ weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
 
 /* ---- another time, or none ----------------------------------------------------------------------------------- */
 
+/* The lock is another's just now. Not inlined: see wf_timer_try_disarm(). */
+static WF_NOINLINE void drop_waiting(timer *t)
+{
+    wf_timer_disarm(&t->base);
+    weft_waker_drop(&t->waker);
+}
+
 void weft_timer_drop(weft_timer *public)
 {
     timer *t = inside(public);
-    wf_timer_disarm(&t->base);
-    weft_waker_drop(&t->waker); /* nobody else sees it any more */
+    if (wf_unlikely(!wf_timer_try_disarm(&t->base)))
+        drop_waiting(t);
+    else if (t->waker.ops)
+        weft_waker_drop(&t->waker); /* nobody else sees it any more */
 }
 
 void weft_timer_reset(weft_timer *public, int64_t when)

@@ -86,7 +86,6 @@ static inline void unlink_node(wf_wheel *w, wf_wnode *n)
     next->prev = prev;
     prev->next = next;
     n->tick = 0;
-    w->count--;
     if (next != prev)
         return;
     size_t index = (size_t)(wf_container(next, wf_list, head) - w->slot);
@@ -121,7 +120,6 @@ void wf_wheel_init(wf_wheel *w, int64_t now_ns)
     for (size_t i = 0; i < WF_WHEEL_LEVELS * WF_WHEEL_SLOTS; i++)
         wf_list_init(&w->slot[i]);
     w->now = tick_begun(now_ns);
-    w->count = 0;
 }
 
 void wf_wheel_insert(wf_wheel *w, wf_wnode *n, int64_t when_ns)
@@ -131,7 +129,6 @@ void wf_wheel_insert(wf_wheel *w, wf_wnode *n, int64_t when_ns)
     uint64_t due = tick_due(when_ns);
     n->tick = WF_MAX(due, w->now); /* overdue: there is no slot behind the current tick */
     place(w, n);
-    w->count++;
 }
 
 void wf_wheel_remove(wf_wheel *w, wf_wnode *n)
@@ -171,14 +168,29 @@ int64_t wf_wheel_next(const wf_wheel *w)
     return tick_start(slot_start(w, index));
 }
 
-/* Whether each node of a slot is linked both ways and belongs there; adds their number to @seen. */
-static bool check_slot(const wf_wheel *w, size_t index, size_t *seen)
+static size_t slot_length(const wf_list *slot)
+{
+    size_t length = 0;
+    for (const wf_node *n = slot->head.next; n != &slot->head; n = n->next)
+        length++;
+    return length;
+}
+
+size_t wf_wheel_count(const wf_wheel *w)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < WF_WHEEL_LEVELS * WF_WHEEL_SLOTS; i++)
+        count += slot_length(&w->slot[i]);
+    return count;
+}
+
+/* Whether each node of a slot is linked both ways and belongs there. It ends also when the list has become a loop beside its head: where
+ * that closes, two nodes have the same next, and only one of them is that one's prev. */
+static bool check_slot(const wf_wheel *w, size_t index)
 {
     const wf_node *head = &w->slot[index].head;
     for (const wf_node *n = head->next; n != head; n = n->next) {
         uint64_t tick = wf_container(n, const wf_wnode, link)->tick;
-        if (++*seen > w->count) /* also ends a list that has become a loop */
-            return false;
         if (n->next->prev != n || n->prev->next != n)
             return false;
         if (tick < w->now || slot_for(tick, w->now) != index)
@@ -189,11 +201,10 @@ static bool check_slot(const wf_wheel *w, size_t index, size_t *seen)
 
 bool wf_wheel_check(const wf_wheel *w)
 {
-    size_t seen = 0;
     for (size_t i = 0; i < WF_WHEEL_LEVELS * WF_WHEEL_SLOTS; i++) {
         bool marked = w->occupied[i / WF_WHEEL_SLOTS] >> i % WF_WHEEL_SLOTS & 1;
-        if (marked == wf_list_empty(&w->slot[i]) || !check_slot(w, i, &seen))
+        if (marked == wf_list_empty(&w->slot[i]) || !check_slot(w, i))
             return false;
     }
-    return seen == w->count;
+    return true;
 }

@@ -24,6 +24,7 @@
 #if INTERPOSED
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
 extern void *__libc_realloc(void *block, size_t size);
 
 static atomic_long asked, fail_at = -1; /* allocations so far while armed; the one that fails */
@@ -43,6 +44,10 @@ static bool refuse(const void *caller)
 }
 
 void *malloc(size_t size) { return refuse(__builtin_return_address(0)) ? NULL : __libc_malloc(size); }
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    return refuse(__builtin_return_address(0)) ? NULL : __libc_memalign(alignment, size);
+}
 void *calloc(size_t n, size_t size) { return refuse(__builtin_return_address(0)) ? NULL : __libc_calloc(n, size); }
 void *realloc(void *block, size_t size)
 {

@@ -131,3 +131,47 @@ Test(fairness, a_long_write_that_never_waits_lets_others_have_their_turns)
     weft_options options = {.workers = 1};
     cr_assert_eq(weft_run_with(&options, write_for_long, NULL, NULL), 0);
 }
+
+/* ---- what overflowed ----------------------------------------------------------------------------------------------- */
+
+#ifdef WF_STRESS
+enum { CROWD = 50 }; /* the queue holds four */
+#else
+enum { CROWD = 1000 };
+#endif
+enum { ROUNDS = 20, YIELDS = 20000 };
+
+static weft_future crowd[CROWD];
+static int met;
+
+static weft_poll is_met(weft_future *self, weft_context *cx, void **result)
+{
+    (void)self, (void)cx, (void)result;
+    met++;
+    return WEFT_READY;
+}
+
+static void *meet_all(void *arg)
+{
+    static const weft_future_ops ops = {.poll = is_met};
+    for (int round = 0; round < ROUNDS; round++) {
+        int yields = 0;
+        met = 0;
+        for (int i = 0; i < CROWD; i++) {
+            crowd[i].ops = &ops;
+            cr_assert_eq(weft_spawn_future(NULL, &crowd[i]), 0);
+        }
+        for (; met < CROWD && yields < YIELDS; yields++)
+            cr_assert_eq(weft_yield(), 0);
+        cr_assert_eq(met, CROWD, "in round %d", round);
+    }
+    return arg;
+}
+
+/* Their turn came with every second multiple of a count, and the worker looked only at some multiples: at none but the others, for milliseconds. */
+Test(fairness, what_overflowed_the_queue_has_its_turn_beside_a_task_that_yields)
+{
+    weft_options options = WEFT_OPTIONS_INIT;
+    options.workers = 1;
+    cr_assert_eq(weft_run_with(&options, meet_all, NULL, NULL), 0);
+}

@@ -1658,6 +1658,59 @@ WF_TEST_WORKERS(task, a_task_in_the_callers_storage_releases_it_once_at_its_last
     run(workers, storage_root, NULL);
 }
 
+/* Clones its waker over and over and takes it back; of the first poll's two stay with others. */
+typedef struct waverer {
+    weft_task_storage storage;
+    weft_future future;
+    weft_waker kept[2];
+    atomic_int polls, released;
+} waverer;
+
+static weft_poll waverer_poll(weft_future *self, weft_context *cx, void **result)
+{
+    enum { CLONES = 300 };
+    waverer *w = WEFT_CONTAINER_OF(self, waverer, future);
+    weft_waker clones[CLONES];
+    (void)result;
+    for (int i = 0; i < CLONES; i++)
+        cr_assert_eq(weft_waker_clone(weft_context_waker(cx), &clones[i]), 0);
+    for (int i = 0; i < CLONES; i++)
+        weft_waker_drop(&clones[i]);
+    if (w->polls > 0)
+        return WEFT_READY;
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(weft_waker_clone(weft_context_waker(cx), &w->kept[i]), 0);
+    w->polls++;
+    return WEFT_PENDING;
+}
+
+static const weft_future_ops waverer_ops = {.poll = waverer_poll};
+
+static void waverer_released(weft_task_storage *storage) { WEFT_CONTAINER_OF(storage, waverer, storage)->released++; }
+
+static void *waverer_root(void *arg)
+{
+    (void)arg;
+    for (int round = 0; round < 100; round++) {
+        waverer w = {.storage.release = waverer_released, .future.ops = &waverer_ops};
+        weft_task *task;
+        cr_assert_eq(weft_spawn_future_in(&task, &w.storage, &w.future), 0);
+        EVENTUALLY(w.polls > 0);
+        weft_waker_wake(&w.kept[0]);
+        cr_assert_eq(weft_join(task, NULL), 0);
+        cr_assert_eq(w.released, 0, "a waker refers to it");
+        weft_waker_drop(&w.kept[1]);
+        EVENTUALLY(w.released > 0);
+        cr_assert_eq(w.released, 1);
+    }
+    return NULL;
+}
+
+WF_TEST_WORKERS(task, wakers_that_a_poll_clones_and_drops_leave_every_reference_where_it_was)
+{
+    run(workers, waverer_root, NULL);
+}
+
 static void *leave_storage_root(void *arg)
 {
     placed *p = arg;

@@ -1,5 +1,6 @@
 /* headers_test.c - the memory of task headers: caches, the depot, the orphaned heap, and walking while others allocate. */
 #include <base/rng.h>
+#include <base/spare.h>
 #include <pthread.h>
 #include <runtime/headers.h>
 #include <runtime/task.h>
@@ -156,6 +157,79 @@ Test(headers, what_was_put_is_used_before_fresh_places)
     }
     cr_assert_leq(walked(heap, counts), 8u * BATCH, "five batches live, two and one in caches");
     wf_header_flush(heap, &cache);
+    wf_heap_orphan(heap);
+}
+
+/* ---- back to the system ------------------------------------------------------------------------------------------ */
+
+static void hold_more(wf_heap *heap)
+{
+    for (size_t i = 0; i < MORE; i++)
+        fill(held[i] = get_live(heap, NULL), i);
+}
+
+/* Whether the page that this place lies in takes memory. */
+static bool resident(const weft_task *task)
+{
+    unsigned char yes = 0;
+    cr_assert_eq(mincore((void *)((uintptr_t)task & ~(uintptr_t)4095), 4096, &yes), 0);
+    return yes & 1;
+}
+
+/* What lay unused from one trim to the next goes. */
+static void trim_twice(wf_heap *heap, int64_t at)
+{
+    wf_heap_trim(heap, at);
+    wf_heap_trim(heap, at + WF_SPARE_PERIOD);
+}
+
+Test(headers, chunks_at_rest_for_a_period_give_their_pages_back_and_are_used_again)
+{
+    wf_heap *heap = wf_heap_create();
+    cr_assert_eq(wf_heap_trim(heap, 1), WEFT_FOREVER);
+    for (int round = 0; round < 3; round++) {
+        hold_more(heap);
+        cr_assert_eq(walked(heap, counts_live), (size_t)MORE);
+        weft_task *first = held[PLACES / 2], *last = held[MORE - 1];
+        for (size_t i = 0; i < MORE; i++)
+            wf_header_put(held[i], NULL);
+        int64_t next = wf_heap_trim(heap, (round + 1) * 10 * WF_SPARE_PERIOD);
+        cr_assert(resident(first) && resident(last), "they have only just come to rest");
+        cr_assert_eq(wf_heap_trim(heap, next), WEFT_FOREVER);
+        cr_assert(!resident(first) && !resident(last));
+        cr_assert_eq(walked(heap, counts), 0u);
+    }
+    wf_heap_orphan(heap);
+}
+
+Test(headers, a_chunk_with_one_live_header_stays_and_the_heap_lives_until_that_is_put)
+{
+    wf_heap *heap = wf_heap_create();
+    hold_more(heap);
+    weft_task *kept = held[PLACES / 2];
+    for (size_t i = 0; i < MORE; i++)
+        if (held[i] != kept)
+            wf_header_put(held[i], NULL);
+    trim_twice(heap, 0);
+    cr_assert_eq(kept->id, PLACES / 2u);
+    cr_assert_eq(walked(heap, counts), (size_t)PLACES, "its neighbours are there, the other chunk is empty");
+    cr_assert_eq(walked(heap, counts_live), 1u);
+    wf_heap_orphan(heap);
+    cr_assert(mapped(kept));
+    wf_header_put(kept, NULL);
+    cr_assert_not(mapped(kept));
+}
+
+Test(headers, chunks_that_are_used_again_within_a_period_stay)
+{
+    wf_heap *heap = wf_heap_create();
+    for (int64_t now = 0; now < 5 * WF_SPARE_PERIOD; now += WF_SPARE_PERIOD) {
+        hold_more(heap);
+        for (size_t i = 0; i < MORE; i++)
+            wf_header_put(held[i], NULL);
+        wf_heap_trim(heap, now);
+        cr_assert(resident(held[PLACES / 2]) && resident(held[MORE - 1]));
+    }
     wf_heap_orphan(heap);
 }
 
@@ -345,6 +419,46 @@ Test(headers_threads, a_walk_while_two_workers_get_put_and_pass_on_meets_only_va
         if (t.gifts[i].v)
             wf_header_put(t.gifts[i].v, NULL);
     cr_assert_eq(walked(t.heap, counts_live), 0u);
+    wf_heap_orphan(t.heap);
+}
+
+/* Chunks are filled, emptied and given back under the walker's feet, until it has met some places. */
+static wf_a64 met;
+
+static void *fill_and_trim(void *arg)
+{
+    enum { LIMIT = 10000 };
+    town *t = arg;
+    size_t least = wf_test_scale(10);
+    for (size_t round = 0; round < least || (wf_load_rlx(&met) == 0 && round < LIMIT); round++) {
+        for (size_t i = 0; i < MORE; i++) {
+            held[i] = wf_header_get(t->heap, NULL);
+            cr_assert_eq(wf_load_acq(&held[i]->state), 0u);
+            wf_state_init(&held[i]->state, WF_S_HANDLE, 2);
+        }
+        for (size_t i = 0; i < MORE; i++)
+            wf_header_put(held[i], NULL);
+        trim_twice(t->heap, (int64_t)round * 10 * WF_SPARE_PERIOD);
+    }
+    wf_add_acqrel(&t->working, (uint32_t)-1);
+    return NULL;
+}
+
+Test(headers_threads, a_walk_while_chunks_are_given_back_meets_only_valid_words)
+{
+    town t = {.heap = wf_heap_create(), .working = {1}};
+    pthread_t thread;
+    wf_store_rlx(&met, 0);
+    cr_assert_eq(pthread_create(&thread, NULL, fill_and_trim, &t), 0);
+    while (wf_load_acq(&t.working) > 0) {
+        size_t n = 0;
+        wf_heap_walk(t.heap, looks, &n);
+        wf_add_rlx(&met, n);
+        sched_yield();
+    }
+    pthread_join(thread, NULL);
+    cr_assert_gt(wf_load_rlx(&met), 0u);
+    cr_assert_eq(walked(t.heap, counts), 0u, "all was given back");
     wf_heap_orphan(t.heap);
 }
 

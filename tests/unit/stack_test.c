@@ -2,6 +2,7 @@
  *
  * Each test leaves the pool empty, so that forced guards concern its own stacks only. Overflows happen in forked
  * children. */
+#include <base/spare.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -54,6 +55,9 @@ static long resident(const char *base, size_t size)
     free(vec);
     return n;
 }
+
+/* Others in the process map something now and then, sanitizers more of it. */
+#define OF_OTHERS (WF_TEST_SANITIZED ? 100u : 4u)
 
 static size_t count_maps(void)
 {
@@ -202,7 +206,41 @@ Test(stack, a_full_magazine_spills_and_another_one_refills)
     wf_stacks_release();
 }
 
-static void flush_returns_memory(weft_guard_kind kind)
+/* --- back to the system --- */
+
+enum { SOME = 1 + 8 + 64 + 64 }; /* four slabs */
+
+static wf_stack *some[SOME];
+
+static void get_some(void)
+{
+    for (size_t i = 0; i < SOME; i++) {
+        some[i] = get(NULL, DEFAULT_SIZE);
+        some[i]->base[0] = wf_stack_top(some[i])[-1] = 1;
+    }
+}
+
+/* As a worker does that then rests. */
+static void put_some(void)
+{
+    wf_stack_cache cache;
+    wf_stack_cache_init(&cache, DEFAULT_SIZE);
+    for (size_t i = 0; i < SOME; i++)
+        wf_stack_put(&cache, some[i]);
+    wf_stack_cache_flush(&cache);
+}
+
+/* What lay unused from one trim to the next goes. */
+static void trim_twice(int64_t at)
+{
+    wf_stacks_trim(at);
+    wf_stacks_trim(at + WF_SPARE_PERIOD);
+}
+
+/* The first slabs have 1, 8 and 64: as long as one stack of each is in use they stay. */
+static bool keeps_its_slab(size_t i) { return i == 0 || i == 8 || i == 9; }
+
+static void stacks_at_rest_are_cooled(weft_guard_kind kind)
 {
     enum { MANY = 40 };
     wf_stack *stacks[MANY];
@@ -216,20 +254,105 @@ static void flush_returns_memory(weft_guard_kind kind)
         cr_assert_eq(resident(stacks[i]->base, stacks[i]->size), (long)(stacks[i]->size / page()));
     }
     for (size_t i = 0; i < MANY; i++)
-        wf_stack_put(&cache, stacks[i]);
+        if (!keeps_its_slab(i))
+            wf_stack_put(&cache, stacks[i]);
     wf_stack_cache_flush(&cache);
+    trim_twice(0);
     for (size_t i = 0; i < MANY; i++)
-        cr_assert_eq(resident(stacks[i]->base, stacks[i]->size), 0);
+        cr_assert_eq(resident(stacks[i]->base, stacks[i]->size), keeps_its_slab(i) ? (long)(stacks[i]->size / page()) : 0);
     for (size_t i = 0; i < MANY; i++)
-        wf_stack_put(NULL, get(&cache, DEFAULT_SIZE)); /* a canary is still whole */
+        if (!keeps_its_slab(i))
+            stacks[i] = get(&cache, DEFAULT_SIZE);
+    cr_assert_eq(cached(), 0u, "the cold ones came before new ones");
+    for (size_t i = 0; i < MANY; i++)
+        wf_stack_put(NULL, stacks[i]); /* a canary is still whole */
     wf_stack_cache_flush(&cache);
     wf_stacks_release();
     wf_stack_force_guard(WEFT_GUARD_NONE);
 }
 
-Test(stack, flush_returns_memory_with_installed_guards) { flush_returns_memory(WEFT_GUARD_INSTALL); }
-Test(stack, flush_returns_memory_with_mprotect) { flush_returns_memory(WEFT_GUARD_MPROTECT); }
-Test(stack, flush_returns_memory_with_canaries) { flush_returns_memory(WEFT_GUARD_CANARY); }
+Test(stack, stacks_at_rest_are_cooled_with_installed_guards) { stacks_at_rest_are_cooled(WEFT_GUARD_INSTALL); }
+Test(stack, stacks_at_rest_are_cooled_with_mprotect) { stacks_at_rest_are_cooled(WEFT_GUARD_MPROTECT); }
+Test(stack, stacks_at_rest_are_cooled_with_canaries) { stacks_at_rest_are_cooled(WEFT_GUARD_CANARY); }
+
+Test(stack, slabs_at_rest_for_a_period_are_unmapped_and_more_are_made_when_needed)
+{
+    wf_stacks_acquire();
+    cr_assert_eq(wf_stacks_trim(1), WEFT_FOREVER);
+    for (int round = 0; round < 3; round++) {
+        size_t maps = count_maps();
+        get_some();
+        char *base = some[SOME - 1]->base;
+        put_some();
+        cr_assert_eq(cached(), (uint64_t)SOME);
+        int64_t next = wf_stacks_trim((round + 1) * 10 * WF_SPARE_PERIOD);
+        cr_assert_eq(cached(), (uint64_t)SOME, "they have only just come to rest");
+        cr_assert_eq(wf_stacks_trim(next), WEFT_FOREVER);
+        cr_assert(cached() == 0 && live() == 0);
+        cr_assert_eq(resident(base, page()), -1);
+        cr_assert_leq(count_maps(), maps + OF_OTHERS);
+    }
+    wf_stacks_release();
+}
+
+Test(stack, who_has_no_magazine_gives_the_memory_back_at_once)
+{
+    wf_stacks_acquire();
+    get_some();
+    for (size_t i = 0; i < SOME; i++)
+        wf_stack_put(NULL, some[i]);
+    for (size_t i = 0; i < SOME; i++)
+        cr_assert_eq(resident(some[i]->base, some[i]->size), 0);
+    wf_stacks_release();
+}
+
+Test(stack, a_slab_with_one_stack_in_use_stays)
+{
+    wf_stacks_acquire();
+    get_some();
+    wf_stack *kept = some[SOME - 1];
+    for (size_t i = 0; i + 1 < SOME; i++)
+        wf_stack_put(NULL, some[i]);
+    trim_twice(0);
+    cr_assert_eq(live(), 1u);
+    cr_assert_eq(cached(), 63u, "its neighbours");
+    memset(kept->base, 1, kept->size);
+    wf_stack_put(NULL, kept);
+    trim_twice(5 * WF_SPARE_PERIOD);
+    cr_assert(live() == 0 && cached() == 0);
+    wf_stacks_release();
+}
+
+Test(stack, slabs_that_are_used_again_within_a_period_stay)
+{
+    wf_stacks_acquire();
+    for (int64_t now = 0; now < 5 * WF_SPARE_PERIOD; now += WF_SPARE_PERIOD) {
+        get_some();
+        put_some();
+        wf_stacks_trim(now);
+        cr_assert_eq(cached(), (uint64_t)SOME);
+        cr_assert_eq(resident(some[SOME - 1]->base, page()), 1, "nor does one give its memory back");
+    }
+    wf_stacks_release();
+}
+
+Test(stack, guards_of_slabs_that_went_are_given_back_and_new_ones_are_made)
+{
+    wf_stack_force_guard(WEFT_GUARD_MPROTECT);
+    wf_stacks_acquire();
+    size_t maps = count_maps();
+    get_some();
+    cr_assert_geq(count_maps(), maps + 2 * SOME - 8);
+    put_some();
+    trim_twice(0);
+    cr_assert_leq(count_maps(), maps + OF_OTHERS);
+    get_some();
+    cr_assert_eq(some[0]->guard, WEFT_GUARD_MPROTECT);
+    cr_assert_geq(count_maps(), maps + 2 * SOME - 8);
+    put_some();
+    wf_stacks_release();
+    wf_stack_force_guard(WEFT_GUARD_NONE);
+}
 
 Test(stack, the_last_release_unmaps_everything)
 {

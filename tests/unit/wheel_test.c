@@ -354,7 +354,7 @@ Test(wheel, d25_removed_node_leaves_no_slot_to_wake_up_for)
     cr_assert(wf_wheel_check(&w));
 }
 
-Test(wheel, check_notices_a_lost_bit_a_wrong_slot_a_wrong_count_and_a_broken_link)
+Test(wheel, check_notices_a_lost_bit_a_wrong_slot_and_a_broken_link)
 {
     wf_wheel w;
     wf_wnode n = {0}, other = {0};
@@ -368,9 +368,6 @@ Test(wheel, check_notices_a_lost_bit_a_wrong_slot_a_wrong_count_and_a_broken_lin
     n.tick += 64;
     cr_assert(!wf_wheel_check(&w));
     n.tick -= 64;
-    w.count++;
-    cr_assert(!wf_wheel_check(&w));
-    w.count--;
     wf_node *next = n.link.next;
     n.link.next = &n.link; /* and a loop does not hang the walker */
     cr_assert(!wf_wheel_check(&w));
@@ -514,22 +511,24 @@ Test(wheel, million_random_timers_with_removals_match_a_sorted_reference)
     cr_assert(wf_wheel_check(&w));
 
     size_t cursor = 0, fired = 0, removed = 0;
-    for (int64_t now = start; wf_wheel_count(&w) > 0;) {
+    for (int64_t now = start; wf_wheel_next(&w) != WEFT_FOREVER;) {
         fired += expect_drain(&w, now, sorted, &cursor);
         for (int i = 0; i < 3; i++) {
             timer *t = &timers[wf_rng_below(&r, MILLION)];
             removed += wf_wnode_linked(&t->node);
             wf_wheel_remove(&w, &t->node);
         }
-        cr_assert_eq(wf_wheel_count(&w), MILLION - fired - removed);
-        if (wf_rng_below(&r, 20000) == 0)
+        if (wf_rng_below(&r, 20000) == 0) {
             cr_assert(wf_wheel_check(&w));
+            cr_assert_eq(wf_wheel_count(&w), MILLION - fired - removed);
+        }
         now = saturate((__int128)wf_wheel_next(&w) + wf_rng_below(&r, 3 * MS)); /* up to 3 ticks of oversleeping */
     }
     cr_assert_null(first_linked(sorted, &cursor));
     cr_assert_gt(removed, 100000u, "a fair share was removed: %zu", removed);
     cr_assert_gt(fired, 100000u, "a fair share expired: %zu", fired);
-    cr_assert_eq(wf_wheel_next(&w), WEFT_FOREVER);
+    cr_assert_eq(fired + removed, (size_t)MILLION);
+    cr_assert_eq(wf_wheel_count(&w), 0u);
     free(sorted);
     free(timers);
 }

@@ -73,7 +73,7 @@ wf_service *wf_runtime_service(weft_runtime *rt, wf_service *(*create)(weft_runt
     return create(rt, err);
 }
 
-bool wf_worker_lend(wf_exec *exec, weft_task *task) { return false; }
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task) { return false; }
 void wf_schedule_fresh(wf_worker *w, weft_task *task) { model_fail("no worker's"); }
 void wf_schedule_again(wf_worker *w, weft_task *task) { model_fail("no worker's"); }
 void wf_schedule_woken(weft_task *task)

@@ -47,7 +47,7 @@ int scene_unmap(void *address, size_t size)
     return 0;
 }
 
-bool wf_worker_lend(wf_exec *exec, weft_task *task) { return false; }
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task) { return false; }
 void wf_blocking_init(weft_task *task) {}
 void wf_blocking_retract(weft_task *task) {}
 int wf_pool_submit(weft_runtime *rt, wf_lane lane, wf_job *job) { return WEFT_EINVAL; }

@@ -2,6 +2,7 @@
  *
  * The workers are runtime/worker.c and idle.c, their reactors reactor.c; the set waits until somebody rings. Time stands, so nobody wakes by himself:
  * what TICK is for (a task that holds its worker, a backlog in a worker's own queue) is not played. */
+#define MODEL_WORKER 1
 #include "../runtime.h"
 
 #include <reactor/reactor.c>
@@ -71,6 +72,8 @@ void uv_update_time(uv_loop_t *loop) {}
 void wf_timers_init(wf_timers *t, int64_t now) {}
 void wf_stack_cache_flush(wf_stack_cache *cache) {}
 void wf_header_flush(wf_heap *heap, wf_header_cache *cache) {}
+int64_t wf_worker_tidy_next(const wf_worker *w) { return WEFT_FOREVER; }
+void wf_worker_tidy(wf_worker *w, int64_t now) {}
 NOTHING(wf_segv_thread_enter, wf_segv_thread *t)
 void wf_segv_thread_leave(wf_segv_thread *t) {}
 void wf_blocking_init(weft_task *task) {}
@@ -190,7 +193,7 @@ IDLE_SCENE(idle_alone, .setup = one_worker, .threads = {sleepy_worker, spawn_any
 IDLE_SCENE(idle_inject, .setup = two_workers, .threads = {sleepy_searcher, sleepy_worker, spawn_anywhere}, SLEEPING,
            .preemptions = 1, .stale = 1, .random = 1000);
 IDLE_SCENE(idle_two_inject, .setup = two_workers,
-           .threads = {sleepy_searcher, sleepy_worker, spawn_anywhere, spawn_anywhere}, SLEEPING, .random = 3000);
+           .threads = {sleepy_searcher, sleepy_worker, spawn_anywhere, spawn_anywhere}, SLEEPING, .random = 8000);
 IDLE_SCENE(idle_pinned, .setup = two_workers, .threads = {sleepy_searcher, sleepy_worker, spawn_on_0, spawn_on_1},
            SLEEPING, .random = 2000);
 IDLE_SCENE(idle_pinned_and_inject, .setup = two_workers,

@@ -48,7 +48,7 @@ void wf_schedule_again(wf_worker *w, weft_task *task)
     (void)w;
     queue(task);
 }
-bool wf_worker_lend(wf_exec *exec, weft_task *task)
+bool wf_worker_may_lend(wf_exec *exec, weft_task *task)
 {
     (void)exec, (void)task;
     return false;

@@ -1,7 +1,20 @@
 // peer_go_micro - Go's side of the works of bench/README.md.   peer_go_micro WORK [WORKERS [N]]
 //
 // Plain Go as its own documentation teaches it: goroutines, channels and WaitGroups, no pools and no unsafe; the garbage collector as it comes. WORKERS
-// is GOMAXPROCS. What is idiomatic in a work, and why, stands with it.
+// is GOMAXPROCS, 1 where it does not matter. What each work is, and why that is how Go does it:
+//
+//	yield        runtime.Gosched(), there is no other
+//	spawn_join   a channel of one place, made once, hands over each end: quicker than a WaitGroup for one
+//	million      a WaitGroup, which joins many, and keeps nothing for each
+//	skynet       children send their sums over their parent's channel, which has room for all of them, so that none waits
+//	grow_tasks   all wait to receive from one channel, which is closed: Go's way to wake everybody
+//	pingpong     two channels of one place
+//	forced       the same, each goroutine locked to its thread
+//	mpsc         a channel of 1,024: Go's channels are for many senders as they are
+//	idle         time.Sleep() in a goroutine; what the collector can give back is given back before memory is read
+//	timers       time.AfterFunc() and Stop(): cheaper than a goroutine that sleeps, or than a timer with a channel
+//	grow_timers  the same
+//	cold         one goroutine; the runtime has started before main()
 package main
 
 import (

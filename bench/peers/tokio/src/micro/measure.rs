@@ -7,15 +7,30 @@ use tokio::runtime::{Builder, Runtime};
 
 const ROUNDS_MAX: usize = 64;
 
-/// The arguments of this process.
+/// What one worker is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Alone {
+    CurrentThread, // its queue needs no atomics
+    MultiThread,   // what a task wakes runs next, past the queue
+}
+
+/// The arguments of this process, and the work's choice.
 pub struct Bench {
     pub workers: usize,
     pub n: Option<usize>,
+    pub alone: Alone,
 }
 
 impl Bench {
     pub fn runtime(&self) -> Runtime {
-        Builder::new_multi_thread().worker_threads(self.workers).enable_all().build().expect("a runtime")
+        if self.workers == 1 && self.alone == Alone::CurrentThread {
+            return Builder::new_current_thread().enable_all().build().expect("a runtime");
+        }
+        Builder::new_multi_thread()
+            .worker_threads(self.workers)
+            .enable_all()
+            .build()
+            .expect("a runtime")
     }
 
     /// The name with "_w1" or "_w2" behind it.
@@ -29,7 +44,9 @@ impl Bench {
         F: Future<Output = f64> + Send + 'static,
     {
         let runtime = self.runtime();
-        measure(&self.per_workers(name), unit, usual, || runtime.block_on(runtime.spawn(round())).expect("a round"));
+        measure(&self.per_workers(name), unit, usual, || {
+            runtime.block_on(runtime.spawn(round())).expect("a round")
+        });
     }
 }
 
@@ -65,4 +82,13 @@ pub fn memory(field: &str) -> f64 {
     let line = text.lines().find(|line| line.split(':').next() == Some(field)).expect("the field");
     let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB");
     kib * 1024.0
+}
+
+/// The CPU time of the whole process.
+pub fn cpu_time() -> Duration {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // Safe: the call writes nothing but this.
+    let err = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
+    assert_eq!(err, 0);
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }
