@@ -42,6 +42,13 @@ struct weft_context {
     struct wf_exec *exec; /* who polls */
 };
 
+/* Who schedules tasks says what their wakers do: @data is the task, whose address is even, and the reference that a waker has says no more than that. */
+extern const weft_waker_ops wf_task_waker_ops;
+static inline bool wf_context_is_tasks(const weft_context *cx) { return cx->waker.ops == &wf_task_waker_ops; }
+
+/* What weft_waker_clone() of the context's waker does, cheaper. Of a task's it never fails, and calls nobody's code: it may be done under a lock. */
+int wf_context_clone_waker(weft_context *cx, weft_waker *out);
+
 typedef struct wf_exec_ops {
     /* Wait until woken or until @deadline on weft_now()'s clock; may return for no reason. NULL: this context must not wait. */
     void (*suspend)(struct wf_exec *self, int64_t deadline);

@@ -16,7 +16,7 @@ typedef struct room_op {
 static ssize_t room_poll(void *arg, weft_context *cx)
 {
     room_op *op = arg;
-    int err = weft_atomic_waker_register(&op->listener->source.wakers[WF_READ], weft_context_waker(cx));
+    int err = wf_source_register(&op->listener->source, WF_READ, cx);
     if (err == 0 && wf_source_closing(&op->listener->source))
         err = WEFT_ECLOSED;
     if (err < 0)

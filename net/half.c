@@ -56,7 +56,7 @@ static ssize_t told(const wf_source_op *op, ssize_t n)
 /* Be woken when it is closed, too. */
 static int watch(wf_source_op *op, weft_context *cx)
 {
-    int err = weft_atomic_waker_register(&op->source->wakers[op->direction], weft_context_waker(cx));
+    int err = wf_source_register(op->source, op->direction, cx);
     return err == 0 && wf_source_closing(op->source) ? WEFT_ECLOSED : err;
 }
 

@@ -1,4 +1,4 @@
-/* socket_call.h - recv() and send() without the C library: a count or a negative code, no errno, no cancellation point, never SIGPIPE.
+/* socket_call.h - recv(), send() and their likes with addresses, without the C library: a count or a negative code, no errno, no cancellation point, never SIGPIPE.
  *
  * After a system call every function that is open around it returns mispredicted (see source_op.h), the library's own and the one that keeps
  * errno away from functions that suspend included. And where a program has threads, the library makes its thread cancellable and
@@ -21,14 +21,14 @@
 
 #if WF_SOCKET_CALL_DIRECT
 
-/* recvfrom() or sendto(), whose last two arguments are none. */
-WF_INLINE ssize_t wf_socket_call(long number, int fd, const void *buf, size_t size, int flags)
+/* recvfrom() or sendto(): they take the same. */
+WF_INLINE ssize_t wf_socket_call(long number, int fd, const void *buf, size_t size, int flags, const void *address, long length)
 {
 #if defined(__x86_64__)
     long result = number;
     register long a4 __asm__("r10") = flags;
-    register long a5 __asm__("r8") = 0;
-    register long a6 __asm__("r9") = 0;
+    register long a5 __asm__("r8") = (long)address;
+    register long a6 __asm__("r9") = length;
     __asm__ volatile("syscall"
                      : "+a"(result)
                      : "D"((long)fd), "S"(buf), "d"(size), "r"(a4), "r"(a5), "r"(a6)
@@ -40,18 +40,31 @@ WF_INLINE ssize_t wf_socket_call(long number, int fd, const void *buf, size_t si
     register const void *a2 __asm__("x1") = buf;
     register size_t a3 __asm__("x2") = size;
     register long a4 __asm__("x3") = flags;
-    register long a5 __asm__("x4") = 0;
-    register long a6 __asm__("x5") = 0;
+    register const void *a5 __asm__("x4") = address;
+    register long a6 __asm__("x5") = length;
     __asm__ volatile("svc 0" : "+r"(a1) : "r"(call), "r"(a2), "r"(a3), "r"(a4), "r"(a5), "r"(a6) : "memory");
     return a1;
 #endif
 }
 
-WF_INLINE ssize_t wf_recv(int fd, void *buf, size_t size) { return wf_socket_call(SYS_recvfrom, fd, buf, size, 0); }
+WF_INLINE ssize_t wf_recv(int fd, void *buf, size_t size)
+{
+    return wf_socket_call(SYS_recvfrom, fd, buf, size, 0, NULL, 0);
+}
 
 WF_INLINE ssize_t wf_send(int fd, const void *buf, size_t size)
 {
-    return wf_socket_call(SYS_sendto, fd, buf, size, MSG_NOSIGNAL);
+    return wf_socket_call(SYS_sendto, fd, buf, size, MSG_NOSIGNAL, NULL, 0);
+}
+
+WF_INLINE ssize_t wf_recvfrom(int fd, void *buf, size_t size, int flags, struct sockaddr *from, socklen_t *length)
+{
+    return wf_socket_call(SYS_recvfrom, fd, buf, size, flags, from, (long)(intptr_t)length);
+}
+
+WF_INLINE ssize_t wf_sendto(int fd, const void *buf, size_t size, const struct sockaddr *to, size_t length)
+{
+    return wf_socket_call(SYS_sendto, fd, buf, size, MSG_NOSIGNAL, to, (long)length);
 }
 
 #else
@@ -59,6 +72,8 @@ WF_INLINE ssize_t wf_send(int fd, const void *buf, size_t size)
 /* socket_call.c */
 ssize_t wf_recv(int fd, void *buf, size_t size);
 ssize_t wf_send(int fd, const void *buf, size_t size);
+ssize_t wf_recvfrom(int fd, void *buf, size_t size, int flags, struct sockaddr *from, socklen_t *length);
+ssize_t wf_sendto(int fd, const void *buf, size_t size, const struct sockaddr *to, size_t length);
 
 #endif
 

@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <net/resolve.h>
 #include <net/socket.h>
+#include <net/socket_call.h>
+#include <net/source_op.h>
 #include <net/udp.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -241,19 +243,13 @@ void weft_udp_abort(weft_udp *u)
 
 /* ---- sending --------------------------------------------------------------------------------------------------- */
 
-WF_NOINLINE static ssize_t send_to(int fd, const void *buf, size_t size, const struct sockaddr *sa, size_t length)
-{
-    ssize_t n = sendto(fd, buf, size, MSG_NOSIGNAL, sa, (socklen_t)length);
-    return n >= 0 ? n : -errno;
-}
-
 static ssize_t attempt_send(wf_source_op *op, bool *drained)
 {
     const weft_addr *to = wf_container(op, wf_udp_send, op)->to;
     size_t length = 0;
     const struct sockaddr *sa = wf_udp_has_address(to) ? weft_addr_sockaddr(to, &length) : NULL;
     (void)drained;
-    return send_to(wf_load_rlx(&op->source->fd), op->buf, op->size, sa, length);
+    return wf_sendto(wf_load_rlx(&op->source->fd), op->buf, op->size, sa, length);
 }
 
 static int begin_send(wf_udp_send *send, weft_udp *u, const void *buf, size_t size, const weft_addr *to)
@@ -275,7 +271,7 @@ ssize_t weft_udp_send(weft_udp *u, const void *buf, size_t size, const weft_addr
 {
     wf_udp_send send;
     int err = begin_send(&send, u, buf, size, to);
-    return err < 0 ? err : wf_await(&send_ops, &send, WEFT_FOREVER);
+    return err < 0 ? err : wf_await_inline(&send_ops, &send, WEFT_FOREVER);
 }
 
 ssize_t weft_poll_udp_send(weft_context *cx, weft_udp *u, const void *buf, size_t size, const weft_addr *to)
@@ -292,8 +288,21 @@ typedef struct recv_op {
     weft_addr *from;
 } recv_op;
 
+/* As weft_addr_from_sockaddr(), where it stands. */
+static void named_v4(weft_addr *a)
+{
+    a->length_ = sizeof(struct sockaddr_in);
+    a->reserved_ = 0;
+    memset((char *)a->storage_ + offsetof(struct sockaddr_in, sin_zero), 0,
+           sizeof a->storage_ - offsetof(struct sockaddr_in, sin_zero));
+}
+
 void wf_udp_named(weft_addr *a, socklen_t length)
 {
+    if (wf_likely(length == sizeof(struct sockaddr_in) && wf_udp_name(a)->sa_family == AF_INET)) {
+        named_v4(a);
+        return;
+    }
     struct sockaddr_storage sa;
     memcpy(&sa, a->storage_, sizeof sa);
     weft_addr_from_sockaddr(a, (struct sockaddr *)&sa, length); /* fails, and zero: a Unix socket without a name */
@@ -301,12 +310,12 @@ void wf_udp_named(weft_addr *a, socklen_t length)
 
 #ifdef __linux__
 /* It tells the whole length of what it cuts. */
-WF_NOINLINE static ssize_t recv_from(int fd, void *buf, size_t size, weft_addr *from)
+WF_INLINE ssize_t recv_from(int fd, void *buf, size_t size, weft_addr *from)
 {
     socklen_t length = sizeof(struct sockaddr_storage);
-    ssize_t n = recvfrom(fd, buf, size, MSG_TRUNC, from ? wf_udp_name(from) : NULL, from ? &length : NULL);
+    ssize_t n = wf_recvfrom(fd, buf, size, MSG_TRUNC, from ? wf_udp_name(from) : NULL, from ? &length : NULL);
     if (n < 0)
-        return -errno;
+        return n;
     if (from)
         wf_udp_named(from, length);
     return (size_t)n > size ? WEFT_EMSGSIZE : n;
@@ -329,7 +338,7 @@ WF_NOINLINE static ssize_t recv_from(int fd, void *buf, size_t size, weft_addr *
 }
 #endif
 
-static ssize_t attempt_recv(wf_source_op *op, bool *drained)
+WF_INLINE ssize_t attempt_recv(wf_source_op *op, bool *drained)
 {
     (void)drained; /* a datagram does not say whether there is another */
     return recv_from(wf_load_rlx(&op->source->fd), op->buf, op->size, wf_container(op, recv_op, op)->from);
@@ -344,11 +353,18 @@ static int begin_recv(recv_op *recv, weft_udp *u, void *buf, size_t size, weft_a
     return 0;
 }
 
+WF_INLINE ssize_t poll_recv(void *op, weft_context *cx)
+{
+    return wf_source_op_poll_with(op, cx, true, attempt_recv, WF_READ);
+}
+
+static const wf_op_ops recv_ops = {.poll = poll_recv, .cancel = wf_source_op_cancel};
+
 ssize_t weft_udp_recv(weft_udp *u, void *buf, size_t size, weft_addr *from)
 {
     recv_op recv;
     int err = begin_recv(&recv, u, buf, size, from);
-    return err < 0 ? err : wf_await(&wf_source_op_ops, &recv, WEFT_FOREVER);
+    return err < 0 ? err : wf_await_inline(&recv_ops, &recv, WEFT_FOREVER);
 }
 
 ssize_t weft_poll_udp_recv(weft_context *cx, weft_udp *u, void *buf, size_t size, weft_addr *from)

@@ -1,6 +1,7 @@
 /* reactor.c - see reactor.h. Knows nothing of tasks: deliveries wake wakers, and that is all. */
 #include <base/clock.h>
 #include <base/cpus.h>
+#include <limits.h>
 #include <reactor/reactor.h>
 #include <reactor/set.h>
 #include <weft/base.h>
@@ -43,7 +44,10 @@ int wf_reactor_close(wf_reactor *r)
     return err;
 }
 
-/* The set is asked directly, which costs half of a loop's turn; libuv itself has its turn every millisecond. */
+/* The set is asked directly, which costs half of a loop's turn, and waited for directly. Once the loop was handed out, libuv itself has its turn every
+ * millisecond, and it is the loop that is waited for; until then there is nothing in it but what is ours. */
+static bool loop_matters(const wf_reactor *r) { return WF_SET_NEEDS_LOOP || r->handed_out; }
+
 static bool loop_is_anothers(const wf_reactor *r) { return r->handed_out && !pthread_equal(r->owner, pthread_self()); }
 
 bool wf_reactor_try(wf_reactor *r) WF_NO_THREAD_SAFETY
@@ -63,7 +67,7 @@ static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all) WF_NO_THRE
     wf_store_rlx(&r->last_turn, now);
     r->room = room;
     wf_set_poll(r);
-    if (!loop_is_anothers(r) && (all || now - r->loop_turned >= WF_LOOP_EVERY)) {
+    if (!loop_is_anothers(r) && (all || (loop_matters(r) && now - r->loop_turned >= WF_LOOP_EVERY))) {
         r->loop_turned = now;
         uv_run(&r->loop, UV_RUN_NOWAIT);
     }
@@ -92,6 +96,7 @@ void wf_reactor_hand_out(wf_reactor *r, bool (*has_work)(void *user), void *user
         r->user = user;
         uv_prepare_init(&r->loop, &r->last_look); /* cannot fail, nor can this: */
         uv_prepare_start(&r->last_look, on_last_look);
+        uv_update_time(&r->loop); /* it may never have had a turn, and its users' timers count from there */
     }
     r->handed_out = true;
     r->owner = pthread_self();
@@ -139,14 +144,31 @@ static bool fall_asleep(wf_reactor *r)
     return wf_cas_strong_seq(&r->parked, &watching, WF_PARKED);
 }
 
+/* Whole milliseconds, rounded up. -1: for ever. */
+static int time_left(int64_t until)
+{
+    if (until == WEFT_FOREVER)
+        return -1;
+    int64_t left = WF_MAX(until - wf_now(), 0);
+    return (int)WF_MIN(left / WEFT_MS + (left % WEFT_MS > 0), INT_MAX);
+}
+
+static void wait_until(wf_reactor *r, int64_t until)
+{
+    r->room = WF_BATCH;
+    if (wf_likely(!loop_matters(r))) {
+        wf_set_wait(r, time_left(until));
+        return;
+    }
+    set_alarm(r, until);
+    uv_run(&r->loop, UV_RUN_ONCE);
+}
+
 void wf_reactor_park(wf_reactor *r, int64_t until)
 {
     wf_spin_lock(&r->held); /* another may be giving it a turn: that is short */
-    if (fall_asleep(r)) {
-        r->room = WF_BATCH;
-        set_alarm(r, until);
-        uv_run(&r->loop, UV_RUN_ONCE);
-    }
+    if (fall_asleep(r))
+        wait_until(r, until);
     int64_t now = wf_now();
     r->loop_turned = now;
     wf_store_rlx(&r->last_turn, now);

@@ -32,6 +32,9 @@ void wf_set_ring(wf_reactor *r);
 /* ns: how long the loop may go without a turn while the last batch is unpolled. */
 enum { WF_LOOP_EVERY = 10 * 1000 * 1000, WF_SET_NEEDS_LOOP = 1 };
 
+/* Never called: a park is a turn of the loop. */
+static inline unsigned wf_set_wait(wf_reactor *r, int timeout) { return (void)r, (void)timeout, 0; }
+
 int wf_set_want_watched(wf_source *s, wf_direction d);
 void wf_set_release(wf_reactor *r) WF_RELEASE(&r->held);
 
@@ -47,6 +50,9 @@ static inline int wf_set_want(wf_source *s, wf_direction d)
 
 /* ns: how long the loop itself may go without a turn while its set is asked directly. */
 enum { WF_LOOP_EVERY = 1000 * 1000, WF_SET_NEEDS_LOOP = 0 };
+
+/* Deliver what is ready, after at most @timeout ms (-1: any time). May return early. Holding the reactor. Returns how many events there were. */
+unsigned wf_set_wait(wf_reactor *r, int timeout);
 
 int wf_set_want_write(wf_source *s);
 

@@ -32,8 +32,10 @@ static bool grow_locked(wf_sources *all)
         c->places[i].sources = all;
         c->places[i].fd.v = -1;
         c->places[i].word.v = WF_SRC_CLOSING;
-        weft_atomic_waker_init(&c->places[i].wakers[WF_READ]); /* once: a late event may wake them in a later life */
-        weft_atomic_waker_init(&c->places[i].wakers[WF_WRITE]);
+        for (int d = 0; d < 2; d++) { /* once: a late event may wake them in a later life */
+            c->places[i].cells[d].word.v = NULL;
+            weft_atomic_waker_init(&c->places[i].others[d]);
+        }
         c->places[i].next_free = all->free;
         all->free = &c->places[i];
     }
@@ -134,7 +136,7 @@ static void close_with(wf_source *s, uint64_t refs)
         if (ours && s->kind->socket && wf_load_acq(&s->word) & WF_SRC_BUSY)
             shutdown(wf_load_rlx(&s->fd), SHUT_RDWR);
         for (int d = 0; d < 2; d++)
-            weft_atomic_waker_take(&s->wakers[d], &wakers[d]);
+            wf_wake_cell_take(&s->cells[d], &s->others[d], &wakers[d]);
     }
     wf_source_settle(s, wf_src_close_end(&s->word, first, refs)); /* the place may be somebody else's from here on */
     for (int d = 0; d < 2; d++)
@@ -190,6 +192,8 @@ unsigned wf_sources_destroy(wf_sources *all)
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
+static void wake(wf_source *s, wf_direction d) { wf_wake_cell_wake(&s->cells[d], &s->others[d]); }
+
 /* Who arms publishes the home first: whoever finalizes later must find it. */
 static int arm(wf_source *s, struct wf_reactor *here)
 {
@@ -200,7 +204,7 @@ static int arm(wf_source *s, struct wf_reactor *here)
     wf_store_rel(&s->home, NULL);
     wf_and_acqrel(&s->word, ~WF_SRC_ARMED);
     for (int d = 0; d < 2; d++) /* the other direction may count on this registration: let it try for itself */
-        weft_atomic_waker_wake(&s->wakers[d]);
+        wake(s, d);
     return err;
 }
 
@@ -211,7 +215,7 @@ int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_react
         if (*word & wf_src_ready_bit(d))
             return 0;
     }
-    int err = weft_atomic_waker_register(&s->wakers[d], weft_context_waker(cx));
+    int err = wf_source_register(s, d, cx);
     if (wf_unlikely(err < 0))
         return err;
     if (wf_unlikely(wf_src_arm(&s->word)) && (err = arm(s, here)) < 0)
@@ -224,18 +228,11 @@ int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_react
     return *word & wf_src_ready_bit(d) ? 0 : WEFT_PENDING;
 }
 
-void wf_source_forget(wf_source *s, wf_direction d)
-{
-    weft_waker waker;
-    if (weft_atomic_waker_take(&s->wakers[d], &waker))
-        weft_waker_drop(&waker);
-}
-
 void wf_source_deliver(wf_source *s, uint16_t generation, uint64_t bits)
 {
     uint64_t fresh = wf_src_deliver(&s->word, generation, bits);
     if (fresh & (WF_SRC_RRDY | WF_SRC_REOF))
-        weft_atomic_waker_wake(&s->wakers[WF_READ]);
+        wake(s, WF_READ);
     if (fresh & WF_SRC_WRDY)
-        weft_atomic_waker_wake(&s->wakers[WF_WRITE]);
+        wake(s, WF_WRITE);
 }

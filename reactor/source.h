@@ -14,6 +14,7 @@
 #include <base/list.h>
 #include <base/lock.h>
 #include <base/mailbox.h>
+#include <base/wake_cell.h>
 #include <reactor/source_state.h>
 
 #ifndef WF_REACTOR_UVPOLL
@@ -37,10 +38,10 @@ typedef struct wf_source_kind {
     void (*gone)(struct wf_source *); /* nobody has it any more: called once, as the last thing; or NULL */
 } wf_source_kind;
 
-/* Deliveries touch its first cache line only, operations that and the second. */
+/* Deliveries touch its first cache line only, operations that and the second, and who waits without a task the third. */
 typedef struct wf_source {
     alignas(WF_CACHE_LINE) wf_a64 word; /* see source_state.h */
-    weft_atomic_waker wakers[2];        /* by direction */
+    wf_wake_cell cells[2];              /* who waits, by direction */
     wf_aptr home;                       /* wf_reactor; written once a life, by who arms it */
     wf_a32 asks;                        /* WF_ASK_…: what is asked of the home's set; zero between two lives */
     wf_aint fd;                         /* from open to finalize; -1 otherwise, and for those that have none */
@@ -50,6 +51,7 @@ typedef struct wf_source {
         uint64_t user[6];            /* for what is built on it */
         struct wf_source *next_free; /* under the sources' lock, while nobody has the place */
     };
+    weft_atomic_waker others[2]; /* beside the cells */
 #if WF_REACTOR_UVPOLL
     /* set_uvpoll.c's, zero between two lives. */
     wf_aint error;    /* what watching failed with, for the next who waits */
@@ -105,12 +107,18 @@ static inline void wf_source_release(wf_source *s, wf_direction d, bool drained,
         wf_source_settle(s, verdict);
 }
 
+/* Keep @cx's waker; 0 or a negative code. By who has the claim, or shares the direction with nobody. Any delivery or close that comes later wakes it. */
+static inline int wf_source_register(wf_source *s, wf_direction d, weft_context *cx)
+{
+    return wf_wake_cell_register(&s->cells[d], &s->others[d], cx);
+}
+
 /* The claim's holder met EAGAIN at *@word, or found it not ready: keep @cx's waker and return WEFT_PENDING; or 0: try again,
  * with the newer *@word; or WEFT_ECLOSED, or what registering failed with. */
 int wf_source_wait(wf_source *s, wf_direction d, uint64_t *word, struct wf_reactor *here, weft_context *cx);
 
 /* Forget the waker of a wait that is given up. */
-void wf_source_forget(wf_source *s, wf_direction d);
+static inline void wf_source_forget(wf_source *s, wf_direction d) { wf_wake_cell_forget(&s->cells[d], &s->others[d]); }
 
 /* The descriptor (-1 for those that have none), kept open until wf_source_leave(), whoever closes meanwhile; *@err: 0, or WEFT_ECLOSED, and it is not. For
  * calls that wait for nothing, beside whoever operates. */

@@ -90,9 +90,6 @@ static inline void wf_header_put(weft_task *task, wf_header_cache *cache)
 
 _Static_assert((WF_S_ABORT | WF_S_SCOPE) == WF_SIGNS, "awaits look for these");
 
-/* The waker operations of tasks: @data is the task. */
-extern const weft_waker_ops wf_task_waker_ops;
-
 /* Where a woken task goes is the scheduler's business: runtime/worker.c. */
 void wf_schedule_woken(weft_task *task);
 
@@ -104,11 +101,6 @@ void wf_task_left(struct wf_worker *worker, weft_task *task, int left);
 
 /* The future or strand panicked while it was polled outside a stack of its own; @text as formatted. */
 void wf_task_poll_panicked(struct wf_worker *worker, weft_task *task, const char *text);
-
-/* What weft_waker_clone() of the context's waker does, cheaper. */
-int wf_context_clone_waker(weft_context *cx, weft_waker *out);
-/* Then that never fails, and calls nobody's code: it may be done under a lock. */
-static inline bool wf_context_is_tasks(const weft_context *cx) { return cx->waker.ops == &wf_task_waker_ops; }
 
 void wf_task_wake(weft_task *task);
 void wf_task_unref(weft_task *task);

@@ -100,6 +100,29 @@ static void *time_on_loop(void *arg)
 
 WF_TEST_WORKERS(bridge, a_timer_of_libuv_completes) { run_pinned(workers, time_on_loop); }
 
+static void on_time_on_new_loop(uv_timer_t *timer) { weft_completion_set(timer->data, 0); }
+
+/* A loop that nobody has asked for has no turns, and libuv starts timers from its last one: that of a while ago. */
+static void *time_on_new_loop(void *arg)
+{
+    enum { SLEPT = 80, TIMED = 40 };
+    (void)arg;
+    cr_assert_eq(weft_sleep(SLEPT * WEFT_MS), 0);
+    uv_loop_t *loop = weft_uv_loop();
+    uv_timer_t timer;
+    weft_completion done = WEFT_COMPLETION_INIT;
+    cr_assert_eq(uv_timer_init(loop, &timer), 0);
+    timer.data = &done;
+    int64_t start = weft_now();
+    cr_assert_eq(uv_timer_start(&timer, on_time_on_new_loop, TIMED, 0), 0);
+    cr_assert_eq(weft_completion_wait(&done), 0);
+    cr_assert_geq(weft_now() - start, (TIMED - 1) * WEFT_MS); /* it counts in whole milliseconds */
+    close_handle(&timer);
+    return NULL;
+}
+
+WF_TEST_WORKERS(bridge, a_timer_on_a_loop_that_rested_is_not_early) { run_pinned(workers, time_on_new_loop); }
+
 static void on_idle(uv_idle_t *idle)
 {
     uv_idle_stop(idle);

@@ -1,6 +1,6 @@
 /* idle.c - scenes of sleep: what is published while workers go to sleep is found, and nobody stays counted as a searcher.
  *
- * The workers are runtime/worker.c and idle.c, their reactors reactor.c; libuv waits until somebody rings. Time stands, so nobody wakes by himself:
+ * The workers are runtime/worker.c and idle.c, their reactors reactor.c; the set waits until somebody rings. Time stands, so nobody wakes by himself:
  * what TICK is for (a task that holds its worker, a backlog in a worker's own queue) is not played. */
 #define MODEL_WORKER 1
 #include "../runtime.h"
@@ -45,20 +45,21 @@ __attribute__((no_sanitize("thread"))) static uint64_t looks(void) { return ++s.
 /* Worker i is thread i. */
 static unsigned owner_of(const wf_reactor *r) { return wf_container(r, wf_worker, reactor)->index; }
 
-int uv_run(uv_loop_t *loop, uv_run_mode mode)
+void wf_set_ring(wf_reactor *r) { model_unpark(owner_of(r)); }
+
+unsigned wf_set_wait(wf_reactor *r, int timeout)
 {
-    (void)loop;
-    if (mode == UV_RUN_ONCE)
-        model_park();
+    (void)r, (void)timeout;
+    model_park();
     return 0;
 }
-void wf_set_ring(wf_reactor *r) { model_unpark(owner_of(r)); }
 
 /* Not asked for anything. */
 #define NOTHING(name, ...) \
     int name(__VA_ARGS__) { return 0; }
 NOTHING(wf_cpu_here, void)
 NOTHING(wf_set_open, wf_reactor *r)
+NOTHING(uv_run, uv_loop_t *loop, uv_run_mode mode)
 NOTHING(uv_loop_init, uv_loop_t *loop)
 NOTHING(uv_loop_close, uv_loop_t *loop)
 NOTHING(uv_is_closing, const uv_handle_t *handle)

@@ -110,7 +110,7 @@ typedef struct read_op {
 /* Who registers while a wake is under way is told to try again at once, and for as long: a scheduler would let that one run meanwhile. */
 static void let_wakes_end(void)
 {
-    while (wf_load_acq(state_of(&s.source->wakers[WF_READ])) & WAKING)
+    while (wf_load_acq(state_of(&s.source->others[WF_READ])) & WAKING)
         model_yield();
 }
 
@@ -160,7 +160,7 @@ static void open_one(void)
     s.source = wf_source_open(&s.all, FD, &kind, true);
     model_check(s.source != NULL);
     model_name(&s.source->word, "word");
-    model_name(s.source->wakers[WF_READ].state_, "reader's waker");
+    model_name(&s.source->cells[WF_READ].word, "reader's waker");
     model_name(&s.bytes, "bytes");
     model_name(&s.watched, "set");
 }
@@ -203,6 +203,27 @@ static void two_bytes_come(void)
 SOURCE_SCENE(source_loses_no_readiness, .setup = begin, .threads = {read_two, two_bytes_come},
              .finish = close_and_finish, .preemptions = 2, .stale = 0, .random = 300);
 
+static void read_two_as_a_task(void)
+{
+    ordinary_as_task();
+    read_two();
+}
+
+SOURCE_SCENE(source_loses_no_readiness_of_a_task, .setup = begin, .threads = {read_two_as_a_task, two_bytes_come},
+             .finish = close_and_finish, .preemptions = 2, .stale = 1, .random = 300);
+
+/* The one who waits is a task now and something else then. */
+static void read_one_as_each(void)
+{
+    int got = read_some();
+    ordinary_as_task();
+    model_check(got == 2 || (got == 1 && read_some() == 1));
+    ordinary_end();
+}
+
+SOURCE_SCENE(source_loses_no_readiness_of_either, .setup = begin, .threads = {read_one_as_each, two_bytes_come},
+             .finish = close_and_finish, .preemptions = 2, .stale = 0, .random = 300);
+
 /* It seems ready, is watched already, and the byte comes while the call finds nothing. */
 static void begin_watched(void)
 {
@@ -226,11 +247,20 @@ static void read_or_closed(void)
     ordinary_end();
 }
 
+static void read_or_closed_as_a_task(void)
+{
+    ordinary_as_task();
+    read_or_closed();
+}
+
 static void close_it(void) { wf_source_close(s.source); }
 
 SOURCE_SCENE(source_closed_while_one_reads, .setup = begin, .threads = {read_or_closed, close_it},
              .finish = everything_closed, .preemptions = 2, .stale = 0, .random = 300);
 SOURCE_SCENE(source_closed_when_a_byte_comes, .setup = begin, .threads = {read_or_closed, close_it, byte_comes},
+             .finish = everything_closed, .preemptions = 1, .stale = 0, .random = 500);
+
+SOURCE_SCENE(source_closed_while_a_task_reads, .setup = begin, .threads = {read_or_closed_as_a_task, close_it, byte_comes},
              .finish = everything_closed, .preemptions = 1, .stale = 0, .random = 500);
 
 /* Two handles: the last one frees the place. */
