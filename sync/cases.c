@@ -15,7 +15,7 @@ static ssize_t poll_chan(weft_case *c, weft_context *cx, bool sends)
     if (!c->value_)
         return WEFT_EINVAL;
     if (!op->ch) {
-        *op = (wf_chan_op)wf_chan_op_init(c->object_, sends, c->value_);
+        wf_chan_op_init(op, c->object_, sends, c->value_);
         op->node.select = c->select_;
         op->node.index = c->index_;
         wf_chan_begin(op);

@@ -475,7 +475,7 @@ static weft_poll poll_op(weft_context *cx, weft_op *op, weft_chan *ch, bool send
 {
     wf_chan_op *own = WF_OP_STATE(op, wf_chan_op);
     if (!op->ops_) {
-        *own = (wf_chan_op)wf_chan_op_init(ch, sends, item);
+        wf_chan_op_init(own, ch, sends, item);
         op->ops_ = &chan_op_ops;
         wf_chan_begin(own);
     }
@@ -510,23 +510,11 @@ void weft_op_drop(weft_op *op)
 
 static const wf_op_ops queued_ops = {.poll = poll_queued, .cancel = wf_chan_cancel};
 
-/* Field by field: to zero all of it first takes longer than the rest of a wait. The waker and the links are set when it queues. */
-static void init_waiting(wf_chan_op *op, weft_chan *ch, bool sends, void *item)
-{
-    op->node.select = NULL;
-    op->node.item = item;
-    wf_store_rlx(&op->node.done, 0);
-    op->ch = ch;
-    op->sends = sends;
-    op->queued = false;
-    op->holds = false;
-}
-
 /* Called locked, with nothing to be had. Not inlined: who need not wait needs no frame for it. */
 WF_NOINLINE static int wait_and_unlock(weft_chan *ch, bool sends, void *item, wf_exec *exec)
 {
     wf_chan_op op;
-    init_waiting(&op, ch, sends, item);
+    wf_chan_op_init(&op, ch, sends, item);
     ssize_t result = queue_and_unlock(&op, &exec->cx);
     if (wf_likely(result == WEFT_PENDING))
         result = wf_await_pending(exec, &queued_ops, &op, WEFT_FOREVER);

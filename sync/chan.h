@@ -26,11 +26,17 @@ typedef struct wf_chan_op {
     bool holds;  /* the channel's reference to an item that has not been sent yet */
 } wf_chan_op;
 
-/* Field by field: the waker and the links are set when it queues. */
-#define wf_chan_op_init(channel, sending, where)                       \
-    {                                                                  \
-        .node = {.item = (where)}, .ch = (channel), .sends = (sending) \
-    }
+/* Field by field: to zero all of it first takes longer than the rest. The waker and the links are set when it queues, the outcome when it is served. */
+static inline void wf_chan_op_init(wf_chan_op *op, weft_chan *ch, bool sends, void *item)
+{
+    op->node.select = NULL;
+    op->node.item = item;
+    wf_store_rlx(&op->node.done, 0);
+    op->ch = ch;
+    op->sends = sends;
+    op->queued = false;
+    op->holds = false;
+}
 
 ssize_t wf_chan_poll(void *op, weft_context *cx);
 /* What it was served with before it could leave, or WEFT_PENDING. */
