@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include <support/net_support.h>
 #include <support/process.h>
-#include <support/task_support.h>
 #include <support/test.h>
+#include <support/until.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>

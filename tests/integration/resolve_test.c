@@ -5,24 +5,12 @@
 #include <support/net_support.h>
 #include <support/process.h>
 #include <support/test.h>
+#include <support/until.h>
 #include <time.h>
 #include <unistd.h>
 #include <weft.h>
 
 /* ---- helpers -------------------------------------------------------------------------------------------------- */
-
-#define EVENTUALLY(condition)                                        \
-    do {                                                             \
-        int64_t until_ = weft_now() + PATIENCE;                      \
-        while (!(condition)) {                                       \
-            cr_assert(weft_now() < until_, "never: %s", #condition); \
-            weft_sleep(WEFT_MS / 4);                                 \
-        }                                                            \
-    } while (0)
-
-#define SPIN_UNTIL(condition) \
-    while (!(condition))      \
-    sched_yield()
 
 static void expect(const weft_addr *addr, const char *text)
 {

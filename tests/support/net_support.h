@@ -2,9 +2,8 @@
 #ifndef NET_SUPPORT_H
 #define NET_SUPPORT_H
 
+#include <support/until.h>
 #include <weft.h>
-
-#define PATIENCE (60 * WEFT_SEC)
 
 /* ---- runtimes and tasks --------------------------------------------------------------------------------------- */
 

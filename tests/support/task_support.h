@@ -2,29 +2,12 @@
 #ifndef TASK_SUPPORT_H
 #define TASK_SUPPORT_H
 
+#include <support/until.h>
 #include <sched.h>
 #include <support/test.h>
 #include <weft/runtime.h>
 #include <weft/task.h>
 #include <weft/time.h>
-
-/* ---- until it comes true -------------------------------------------------------------------------------------- */
-
-#define PATIENCE (60 * WEFT_SEC)
-
-#define WAIT_UNTIL_(condition, text, pause)                         \
-    do {                                                            \
-        int64_t until_ = weft_now() + PATIENCE;                     \
-        while (!(condition)) {                                      \
-            cr_assert(weft_now() < until_, "it never came: " text); \
-            pause;                                                  \
-        }                                                           \
-    } while (0)
-
-#define EVENTUALLY(condition) WAIT_UNTIL_(condition, #condition, weft_sleep(WEFT_MS / 4))
-
-/* For ordinary threads, and for strands that must keep their worker. */
-#define SPIN_UNTIL(condition) WAIT_UNTIL_(condition, #condition, sched_yield())
 
 /* ---- bodies and runtimes -------------------------------------------------------------------------------------- */
 
