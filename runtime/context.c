@@ -26,6 +26,7 @@ static void find_own_stack(wf_ctx *ctx)
 }
 #endif
 
+#if WF_ASAN || WF_TSAN
 void wf_ctx_init_thread(wf_ctx *ctx)
 {
     *ctx = (wf_ctx){0};
@@ -36,6 +37,7 @@ void wf_ctx_init_thread(wf_ctx *ctx)
     ctx->fiber = __tsan_get_current_fiber();
 #endif
 }
+#endif
 
 void wf_ctx_init(wf_ctx *ctx, void *stack_base, size_t stack_size, void *stack_top, void (*entry)(void *), void *arg)
 {

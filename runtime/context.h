@@ -71,7 +71,11 @@ int wf_switch_code(void **save_sp, void *load_sp, void *value);
 void *wf_switch_prepare(void *stack_top, void (*entry)(void *), void *arg);
 
 /** Make @ctx the context of the calling thread's own stack. It cannot be moved to another thread, nor be destroyed. */
+#if WF_ASAN || WF_TSAN
 void wf_ctx_init_thread(wf_ctx *ctx);
+#else
+static inline void wf_ctx_init_thread(wf_ctx *ctx) { ctx->sp = NULL; }
+#endif
 
 /**
  * Make @ctx a context that will call @entry(@arg).

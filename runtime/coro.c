@@ -34,7 +34,16 @@ struct weft_coro {
 
 /* ---- switching ----------------------------------------------------------------------------------------------- */
 
-/* @from: where the resumer is left. */
+/* Where the resumer is left. */
+static inline wf_ctx *context_of(weft_coro *c, wf_exec *exec)
+{
+    wf_ctx *from = exec->body->ctx;
+    if (!from)
+        wf_ctx_init_thread(from = &c->thread_ctx);
+    return from;
+}
+
+/* @from: see context_of(). */
 static inline void go_in(weft_coro *c, wf_exec *exec, wf_ctx *from, void **out)
 {
     c->out = out;
@@ -151,9 +160,7 @@ WF_NOINLINE static int resume_slow(weft_coro *c, wf_exec *exec, void *in, void *
         return WEFT_EBUSY;
     if (!exec && !(exec = wf_exec_make()))
         return WEFT_ENOMEM;
-    wf_ctx *from = exec->body->ctx;
-    if (!from)
-        wf_ctx_init_thread(from = &c->thread_ctx);
+    wf_ctx *from = context_of(c, exec);
     go_in(c, exec, from, out);
     if (c->body.scopes)
         wf_scopes_retarget(&c->body, exec);
@@ -166,9 +173,9 @@ int weft_coro_resume(weft_coro *c, void *in, void **out)
     wf_exec *exec = wf_exec_peek();
     if (out)
         *out = NULL;
-    if (wf_unlikely(!c || c->state >= RUNNING || c->bound || !exec || !exec->body->ctx || c->body.scopes))
+    if (wf_unlikely(!c || c->state >= RUNNING || c->bound || !exec || c->body.scopes))
         return resume_slow(c, exec, in, out);
-    wf_ctx *from = exec->body->ctx;
+    wf_ctx *from = context_of(c, exec);
     go_in(c, exec, from, out);
     return wf_ctx_switch_code(from, &c->ctx, in);
 }
