@@ -12,21 +12,39 @@ function(weft_join_objects variable library)
   set(joined ${PROJECT_BINARY_DIR}/${library}.o)
   string(TOUPPER "${CMAKE_BUILD_TYPE}" type)
   separate_arguments(flags UNIX_COMMAND "${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_${type}}")
-  target_compile_options(${library} PRIVATE "$<$<COMPILE_LANGUAGE:C>:-flto;-fno-fat-lto-objects;-fno-semantic-interposition>")
+  target_compile_options(${library} PRIVATE "$<$<COMPILE_LANGUAGE:C>:-flto;-fno-fat-lto-objects;-fno-semantic-interposition;-ffunction-sections;-fdata-sections>")
   add_custom_command(OUTPUT ${joined}
-    COMMAND ${CMAKE_C_COMPILER} ${flags} -fPIC -flto -flto-partition=one -flinker-output=nolto-rel -r -nostdlib
+    COMMAND ${CMAKE_C_COMPILER} ${flags} -fPIC -ffunction-sections -fdata-sections -flto -flto-partition=one -flinker-output=nolto-rel -r -nostdlib
       -o ${joined} $<TARGET_OBJECTS:${library}>
     DEPENDS $<TARGET_OBJECTS:${library}>
     COMMENT "Optimizing ${library} as a whole"
     COMMAND_EXPAND_LISTS VERBATIM)
   set_source_files_properties(${joined} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+  add_custom_target(${library}_joined DEPENDS ${joined})
+  add_dependencies(${library}_joined ${library}) # make knows only by targets what comes first
   set(${variable} ${joined} PARENT_SCOPE)
 endfunction()
 
-# Whether this compiler can: gcc can since 9. Sanitizers, coverage and fuzzers want to see the files as they are; debuggers, too.
+# weft_depend_on_joined(OBJECT_LIBRARY LIBRARY...): several libraries of the same joined objects, which are made once.
+function(weft_depend_on_joined library)
+  if(TARGET ${library}_joined)
+    foreach(user IN LISTS ARGN)
+      add_dependencies(${user} ${library}_joined)
+    endforeach()
+  endif()
+endfunction()
+
+# Whether this compiler can: gcc can since 9. Sanitizers, coverage and fuzzers want to see the files as they are; debuggers, too. What a project around
+# this one asks for by add_compile_options() would not reach the joining, so where that could matter there is none.
 function(weft_check_lto variable)
   set(${variable} OFF PARENT_SCOPE)
-  if(NOT CMAKE_C_COMPILER_ID STREQUAL "GNU" OR CMAKE_BUILD_TYPE STREQUAL "Debug" OR WEFT_SANITIZE OR WEFT_COVERAGE OR WEFT_FUZZ OR APPLE)
+  get_property(several_types GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
+  get_directory_property(options COMPILE_OPTIONS)
+  string(TOUPPER "${CMAKE_BUILD_TYPE}" type)
+  set(all_flags "${options} ${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_${type}} ${CMAKE_C_COMPILER_ARG1}")
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL "GNU" OR CMAKE_BUILD_TYPE STREQUAL "Debug" OR several_types OR APPLE
+      OR WEFT_SANITIZE OR WEFT_COVERAGE OR WEFT_FUZZ
+      OR all_flags MATCHES "-fsanitize|--coverage|-fprofile|-ftest-coverage|-finstrument|--sysroot" OR "${options}" MATCHES "-m|-f")
     return()
   endif()
   include(CheckCSourceCompiles)

@@ -345,6 +345,7 @@ static wf_stack *depot_get(unsigned order)
 static void put_cold(depot *d, wf_stack *stack) WF_REQUIRES(lock)
 {
     wf_slab *slab = stack->slab;
+    slab->unused++;
     stack->next = slab->cold;
     slab->cold = stack;
     if (++slab->cold_count == 1)
@@ -387,6 +388,7 @@ static bool release_one(depot *d, int64_t now)
     } else if (due) {
         unlink_warm(stack);
         wf_spare_drop(&d->spare);
+        stack->slab->unused--; /* while it cools it is ours, and nobody may unmap its slab */
     }
     wf_mutex_unlock(&lock);
     if (slab) {
