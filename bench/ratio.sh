@@ -59,11 +59,13 @@ stop() {
   local pid=${pids[$1]}
   [ -n "$pid" ] || return 0
   pids[$1]=''
-  kill -TERM "$pid" 2>/dev/null
-  for _ in {1..100}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-  kill -KILL "$pid" 2>/dev/null
+  is_ours "$pid" && kill -TERM "$pid"
+  for _ in {1..100}; do is_ours "$pid" || break; sleep 0.05; done
+  is_ours "$pid" && kill -KILL "$pid"
   wait "$pid" 2>/dev/null
 }
+# A number is used again once its process is gone.
+is_ours() { jobs -rp | grep -qx "$1"; }
 stop_all() { for i in "${!pids[@]}"; do stop "$i"; done; }
 load_pid='' failed=0
 end() {

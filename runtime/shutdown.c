@@ -103,28 +103,34 @@ static void stop_threads(weft_runtime *rt)
     wf_runtime_join_threads(rt);
 }
 
+typedef struct naming {
+    weft_runtime *rt;
+    unsigned named;
+} naming;
+
+/* Its header may be given up, and even be with the system, at any line of this. */
 static void name_one(weft_task *task, void *arg)
 {
-    unsigned *named = arg;
+    naming *n = arg;
     uint64_t word = wf_load_acq(&task->state);
-    if (wf_state_refs(word) == 0 || word & WF_S_DONE || (*named)++ >= MOST_NAMED)
+    if (wf_state_refs(word) == 0 || word & WF_S_DONE || n->named++ >= MOST_NAMED)
         return;
     char name[64];
     wf_task_copy_label(task, name, sizeof name);
-    wf_log(task->rt, WEFT_LOG_ERROR, name, "shutdown: task \"%s\" (#%llu) would not stop: %s", name,
+    wf_log(n->rt, WEFT_LOG_ERROR, name, "shutdown: task \"%s\" (#%llu) would not stop: %s", name,
            (unsigned long long)task->id, weft_task_state_name(weft_task_state(task)));
 }
 
 static void abandon(weft_runtime *rt)
 {
-    unsigned named = 0;
+    naming names = {.rt = rt};
     wf_swap_seq(&rt->phase, WF_ABANDONED);
     wf_idle_wake_all(rt);
     wf_pool_abandon(rt);
-    wf_heap_walk(rt->heap, name_one, &named);
+    wf_heap_walk(rt->heap, name_one, &names);
     wf_mutex_lock(&rt->lock);
     for (wf_node *n = rt->stored.head.next; n != &rt->stored.head; n = n->next)
-        name_one(&wf_container(n, wf_stored_task, node)->task, &named);
+        name_one(&wf_container(n, wf_stored_task, node)->task, &names);
     wf_mutex_unlock(&rt->lock);
     wf_log(rt, WEFT_LOG_ERROR, "", "shutdown: abandoned with %llu tasks that would not stop",
            (unsigned long long)wf_runtime_active(rt, NULL, NULL));
