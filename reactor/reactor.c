@@ -65,7 +65,7 @@ static bool turn(wf_reactor *r, int64_t now, unsigned room, bool all) WF_NO_THRE
     if (WF_SET_NEEDS_LOOP ? !wf_reactor_try(r) : !wf_spin_try(&r->held))
         return false;
     wf_store_rlx(&r->last_turn, now);
-    r->room = room;
+    r->room = WF_MAX(room, 1); /* one that does not fit makes room: without any, tasks that keep a queue just full would be all that happens */
     wf_set_poll(r);
     if (!loop_is_anothers(r) && (all || (loop_matters(r) && now - r->loop_turned >= WF_LOOP_EVERY))) {
         r->loop_turned = now;
@@ -144,12 +144,15 @@ static bool fall_asleep(wf_reactor *r)
     return wf_cas_strong_seq(&r->parked, &watching, WF_PARKED);
 }
 
-/* Whole milliseconds, rounded up. -1: for ever. */
+/* Whole milliseconds, until the wheel's tick in which @until is over has begun. -1: for ever. */
 static int time_left(int64_t until)
 {
     if (until == WEFT_FOREVER)
         return -1;
-    int64_t left = WF_MAX(until - wf_now(), 0);
+    int64_t now = wf_now(), tick = until / WEFT_MS + (until % WEFT_MS > 0);
+    if (until <= now)
+        return 0;
+    int64_t left = tick > INT64_MAX / WEFT_MS ? INT64_MAX - now : tick * WEFT_MS - now;
     return (int)WF_MIN(left / WEFT_MS + (left % WEFT_MS > 0), INT_MAX);
 }
 
@@ -167,11 +170,12 @@ static void wait_until(wf_reactor *r, int64_t until)
 void wf_reactor_park(wf_reactor *r, int64_t until)
 {
     wf_spin_lock(&r->held); /* another may be giving it a turn: that is short */
-    if (fall_asleep(r))
+    if (fall_asleep(r)) {
         wait_until(r, until);
-    int64_t now = wf_now();
-    r->loop_turned = now;
-    wf_store_rlx(&r->last_turn, now);
+        int64_t now = wf_now();
+        r->loop_turned = now;
+        wf_store_rlx(&r->last_turn, now);
+    }
     wf_set_release(r);
 }
 

@@ -379,6 +379,10 @@ ssize_t wf_chan_cancel(void *arg)
     wf_chan_op *op = arg;
     if (!op->queued)
         return WEFT_PENDING;
+    if (was_served(op)) { /* out of the queue, and the channel may be gone */
+        op->queued = false;
+        return op->node.status;
+    }
     wf_spin_lock(&op->ch->lock);
     bool done = was_served(op);
     wf_node_unlink(&op->node.node);

@@ -175,3 +175,79 @@ Test(fairness, what_overflowed_the_queue_has_its_turn_beside_a_task_that_yields)
     options.workers = 1;
     cr_assert_eq(weft_run_with(&options, meet_all, NULL, NULL), 0);
 }
+
+/* ---- a queue that is just full ------------------------------------------------------------------------------------- */
+
+#ifdef WF_STRESS
+enum { QUEUE = 4 };
+#else
+enum { QUEUE = 256 };
+#endif
+enum { MOST_WORKERS = 8, AS_MANY = QUEUE * MOST_WORKERS };
+
+static atomic_int heard, running;
+
+static void *yield_until_heard(void *arg)
+{
+    int64_t until = weft_now() + 60 * WEFT_SEC;
+    atomic_fetch_add(&running, 1);
+    while (!atomic_load(&heard) && weft_now() < until)
+        weft_yield();
+    return arg;
+}
+
+static void *hear(void *arg)
+{
+    char byte;
+    ssize_t n = weft_read(arg, &byte, 1);
+    atomic_store(&heard, n == 1);
+    weft_close(arg);
+    return NULL;
+}
+
+/* Not a task: these have no time for others. */
+static void *say_it_when_all_run(void *arg)
+{
+    char byte = 'x';
+    while (atomic_load(&running) < *(int *)arg)
+        usleep(1000);
+    usleep(50000);
+    return send(ours[0], &byte, 1, MSG_NOSIGNAL) == 1 ? arg : NULL;
+}
+
+static void *fill_the_queues(void *arg)
+{
+    static weft_task *tasks[AS_MANY];
+    int count = *(int *)arg, fds[2];
+    weft_stream *s;
+    weft_task *hearer;
+    pthread_t sayer;
+    void *said;
+
+    atomic_store(&heard, 0);
+    atomic_store(&running, 0);
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    ours[0] = fds[0];
+    cr_assert_eq(weft_stream_from_fd(&s, fds[1]), 0);
+    cr_assert_eq(weft_spawn(&hearer, hear, s), 0);
+    cr_assert_eq(weft_sleep(10 * WEFT_MS), 0); /* it waits: no event is new to it */
+    cr_assert_eq(pthread_create(&sayer, NULL, say_it_when_all_run, arg), 0);
+    for (int i = 0; i < count; i++)
+        cr_assert_eq(weft_spawn(&tasks[i], yield_until_heard, NULL), 0);
+    for (int i = 0; i < count; i++)
+        cr_assert_eq(weft_join(tasks[i], NULL), 0);
+    cr_assert(atomic_load(&heard), "it never was");
+    cr_assert_eq(weft_join(hearer, NULL), 0);
+    pthread_join(sayer, &said);
+    cr_assert_not_null(said);
+    close(fds[0]);
+    return NULL;
+}
+
+/* What broke: without a place in the queue no event was fetched, and tasks that go back to it at once never made one. */
+WF_TEST_WORKERS(fairness, events_come_in_where_tasks_keep_the_queue_just_full)
+{
+    int count = (int)(QUEUE * workers);
+    weft_options options = {.workers = workers};
+    cr_assert_eq(weft_run_with(&options, fill_the_queues, &count, NULL), 0);
+}

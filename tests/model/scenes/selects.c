@@ -117,7 +117,7 @@ static void receive_b_or_a(void) { model_check(receive_either(s.b, s.a) == 0), o
 static void receive_a_twice(void) { model_check(receive_either(s.a, s.a) == 0), ordinary_end(); }
 
 SELECT_SCENE(select_one_of_two, .setup = bounded, .threads = {receive_a_or_b, send_1_to_a, send_2_to_b},
-             .finish = all_received, .random = 500);
+             .finish = all_received, .random = 2000);
 SELECT_SCENE(selects_in_opposite_order, .setup = rendezvous,
              .threads = {receive_a_or_b, receive_b_or_a, send_1_to_a, send_2_to_b}, .finish = all_received, .random = 400);
 SELECT_SCENE(select_the_same_twice, .setup = rendezvous, .threads = {receive_a_twice, send_1_to_a},
