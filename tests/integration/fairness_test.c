@@ -135,11 +135,11 @@ Test(fairness, a_long_write_that_never_waits_lets_others_have_their_turns)
 /* ---- what overflowed ----------------------------------------------------------------------------------------------- */
 
 #ifdef WF_STRESS
-enum { CROWD = 50 }; /* the queue holds four */
+enum { CROWD = 50, YIELDS = 500000 }; /* the queue holds four, so that each look around lets in one or two */
 #else
-enum { CROWD = 1000 };
+enum { CROWD = 1000, YIELDS = 20000 };
 #endif
-enum { ROUNDS = 20, YIELDS = 20000 };
+enum { ROUNDS = 20 };
 
 static weft_future crowd[CROWD];
 static int met;
