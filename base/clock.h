@@ -21,16 +21,17 @@ static inline uint64_t wf_cycles(void)
 #endif
 }
 
-/* Roughly 15 to 60 microseconds of them: no x86-64 counts slower than 1 GHz or faster than 6, and AArch64 says how fast. */
-static inline uint64_t wf_cycles_of_a_moment(void)
+/* Roughly so many microseconds of them: a third to three times as long on x86-64, which counts at 1 to 6 GHz and does not say; AArch64 does. */
+static inline uint64_t wf_cycles_of_us(unsigned us)
 {
 #if defined(__x86_64__)
-    return 90000;
+    return us * UINT64_C(3000);
 #elif defined(__aarch64__)
     uint64_t hertz;
     __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hertz));
-    return hertz / 33000;
+    return us * hertz / 1000000;
 #else
+    (void)us;
     return 0;
 #endif
 }

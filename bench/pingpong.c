@@ -1,6 +1,6 @@
 /* pingpong.c - two strands hand a ball to and fro, and wait for it.   pingpong [workers]
  *
- * Through two channels with one place each; and, as pingpong_notify, with a future of ours and its atomic waker. */
+ * Through two channels with one place each; as pingpong_rendezvous with none; and, as pingpong_notify, with a future of ours and its atomic waker. */
 #include "bench_weft.h"
 
 #include <stdatomic.h>
@@ -38,9 +38,9 @@ static void *serve_ball(void *arg)
 static double channel_round(void *arg)
 {
     struct court c;
-    (void)arg;
-    BENCH_CHECK(weft_chan_create(&c.there, sizeof(uint64_t), 1) == 0);
-    BENCH_CHECK(weft_chan_create(&c.back, sizeof(uint64_t), 1) == 0);
+    const size_t *places = arg;
+    BENCH_CHECK(weft_chan_create(&c.there, sizeof(uint64_t), *places) == 0);
+    BENCH_CHECK(weft_chan_create(&c.back, sizeof(uint64_t), *places) == 0);
     int64_t start = bench_now();
     weft_task *other = bench_spawn(return_ball, &c), *one = bench_spawn(serve_ball, &c);
     bench_join(one);
@@ -119,7 +119,9 @@ static double waker_round(void *arg)
 
 static void *app(void *arg)
 {
-    bench_measure_w("pingpong", "ns/trip", ROUNDS, channel_round, arg);
+    size_t one = 1, none = 0;
+    bench_measure_w("pingpong", "ns/trip", ROUNDS, channel_round, &one);
+    bench_measure_w("pingpong_rendezvous", "ns/trip", ROUNDS, channel_round, &none);
     bench_measure_w("pingpong_notify", "ns/trip", ROUNDS, waker_round, arg);
     return NULL;
 }

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <time.h>
 
+/* How long a busy worker looks at nothing but its tasks, and one that likely will be rung watches for that before it sleeps: see patience.h. */
+enum { LOOK_US = 30, WATCH_US = 15 };
+
 /* ---- queueing ------------------------------------------------------------------------------------------------ */
 
 static void push_pinned(wf_worker *w, weft_task *task)
@@ -279,7 +282,7 @@ static weft_task *pop_neglected(wf_worker *w)
     if (w->tick % WF_TURN_EVERY != 0)
         return w->orderly && w->tick % WF_OLDEST_EVERY == 0 ? wf_deque_steal(&w->fresh) : NULL;
     if (w->moment > 0 && wf_cycles() - w->looked_at < w->moment)
-        return NULL; /* all those polls were over in a few microseconds */
+        return NULL; /* all those polls were over in a moment */
     look_around(w);
     w->oldest_turn = !w->oldest_turn && !w->orderly;
     weft_task *oldest = w->oldest_turn ? pop_oldest(w) : NULL;
@@ -414,8 +417,8 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     w->body.ctx = &w->ctx;
     w->exec.cx.exec = &w->exec;
     w->orderly = rt->options.seed != 0;
-    w->moment = w->orderly ? 0 : wf_cycles_of_a_moment();
-    w->patience.moment = rt->cpu_each ? wf_cycles_of_a_moment() / 2 : 0;
+    w->moment = w->orderly ? 0 : wf_cycles_of_us(LOOK_US);
+    w->patience.moment = rt->cpu_each ? wf_cycles_of_us(WATCH_US) : 0;
     wf_rng_seed(&w->rng, rt->options.seed ? rt->options.seed + index : (uint64_t)wf_now() ^ (uintptr_t)w);
     int err = wf_stack_cache_init(&w->stacks, rt->options.stack_size);
     if (err < 0)

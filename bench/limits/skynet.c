@@ -38,8 +38,9 @@ static void spawn_children(struct node *n)
 }
 
 /* A node's whole life, on the stack that it was given. */
-static void live(void)
+static void live(void *unused)
 {
+    (void)unused;
     struct node *n = current;
     if (n->levels == 0)
         n->sum = n->first;

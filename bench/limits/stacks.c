@@ -8,8 +8,9 @@ enum { PAIRS = 5000000, STACK = 65536, ROUNDS = 11 };
 static struct stack outside, inside;
 static char memory[STACK] __attribute__((aligned(16)));
 
-static void for_ever(void)
+static void for_ever(void *unused)
 {
+    (void)unused;
     for (;;)
         swap(&inside, &outside);
 }
@@ -32,8 +33,9 @@ void limit_switch(void)
 
 static volatile int turn; /* whose it is: 0 outside, 1 inside */
 
-static void return_flag(void)
+static void return_flag(void *unused)
 {
+    (void)unused;
     for (;; turn = 0)
         while (turn != 1)
             swap(&inside, &outside);

@@ -1,8 +1,8 @@
-/* swap.h - going from one stack to another by hand: the registers that a call keeps, the stack pointer, and a jump. */
+/* swap.h - going from one stack to another: weft's own switch, and nothing around it. */
 #ifndef SWAP_H
 #define SWAP_H
 
-#include <stddef.h>
+#include <runtime/context.h>
 
 /* A suspended stack. */
 struct stack {
@@ -10,9 +10,12 @@ struct stack {
 };
 
 /* Go on where @to was left, or at its beginning. Returns when somebody comes back to @from. */
-void swap(struct stack *from, struct stack *to);
+static inline void swap(struct stack *from, struct stack *to) { wf_switch(&from->sp, to->sp, NULL); }
 
 /* Let @to begin in @entry, which must never return, at the top of @size bytes at @memory. */
-void swap_prepare(struct stack *to, void *memory, size_t size, void (*entry)(void));
+static inline void swap_prepare(struct stack *to, void *memory, size_t size, void (*entry)(void *unused))
+{
+    to->sp = wf_switch_prepare((char *)memory + size, entry, NULL);
+}
 
 #endif

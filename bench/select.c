@@ -1,9 +1,7 @@
-/* chan.c - channels: a ball to and fro without a place to lie, and a select.   chan [workers]     See also pingpong.c and mpsc.c.
- *
- * Words of 8 bytes. Ping-pong is per round trip, of two sends and two receives; a select is per item received. */
+/* select.c - a select of 2 or 16 channels, words of 8 bytes; per item received.   select [workers] */
 #include "bench_weft.h"
 
-enum { TRIPS = 300000, SELECTS = 200000, MOST = 16, ROUNDS = 11 };
+enum { SELECTS = 200000, MOST = 16, ROUNDS = 11 };
 
 static weft_chan *new_chan(size_t capacity)
 {
@@ -13,48 +11,6 @@ static weft_chan *new_chan(size_t capacity)
 }
 
 static void free_chan(weft_chan *ch) { BENCH_CHECK(weft_chan_free(ch) == 0); }
-
-/* ---- to and fro ------------------------------------------------------------------------------------------------ */
-
-struct court {
-    weft_chan *there, *back;
-};
-
-static void *return_ball(void *arg)
-{
-    struct court *c = arg;
-    uint64_t ball;
-    for (int i = 0; i < TRIPS; i++) {
-        BENCH_CHECK(weft_chan_recv(c->there, &ball) == 0);
-        BENCH_CHECK(weft_chan_send(c->back, &ball) == 0);
-    }
-    return NULL;
-}
-
-static void *serve_ball(void *arg)
-{
-    struct court *c = arg;
-    for (uint64_t i = 0, ball; i < TRIPS; i++) {
-        BENCH_CHECK(weft_chan_send(c->there, &i) == 0);
-        BENCH_CHECK(weft_chan_recv(c->back, &ball) == 0 && ball == i);
-    }
-    return NULL;
-}
-
-/* Nanoseconds per round trip. */
-static double pingpong_round(void *arg)
-{
-    struct court c = {new_chan(0), new_chan(0)};
-    (void)arg;
-    int64_t start = bench_now();
-    weft_task *other = bench_spawn(return_ball, &c), *one = bench_spawn(serve_ball, &c);
-    bench_join(one);
-    bench_join(other);
-    double took = (double)(bench_now() - start) / TRIPS;
-    free_chan(c.there);
-    free_chan(c.back);
-    return took;
-}
 
 /* ---- select ------------------------------------------------------------------------------------------------------ */
 
@@ -96,8 +52,8 @@ static double select_round(void *n)
 
 static void *app(void *arg)
 {
+    (void)arg;
     int two = 2, sixteen = 16;
-    bench_measure_w("chan_pingpong_rendezvous", "ns/trip", ROUNDS, pingpong_round, arg);
     bench_measure_w("select_2", "ns/item", ROUNDS, select_round, &two);
     bench_measure_w("select_16", "ns/item", ROUNDS, select_round, &sixteen);
     return NULL;
