@@ -1,5 +1,6 @@
 /* metrics.c - counters, read without stopping anybody. */
 #include <runtime/runtime.h>
+#include <string.h>
 #include <weft/diag.h>
 
 static void sample_peak(weft_runtime *rt, uint64_t active)
@@ -9,14 +10,8 @@ static void sample_peak(weft_runtime *rt, uint64_t active)
         ;
 }
 
-int weft_metrics(weft_runtime *rt, weft_metrics_t *out)
+static void read_all(weft_runtime *rt, weft_metrics_t *out)
 {
-    rt = rt ? rt : weft_runtime_current();
-    if (!out)
-        return WEFT_EINVAL;
-    *out = (weft_metrics_t){0};
-    if (!rt)
-        return WEFT_ENORUNTIME;
     out->active = wf_runtime_active(rt, &out->spawned, &out->completed);
     sample_peak(rt, out->active);
     out->peak = wf_load_rlx(&rt->peak);
@@ -28,5 +23,18 @@ int weft_metrics(weft_runtime *rt, weft_metrics_t *out)
         out->rescues += wf_load_rlx(&w->rescues);
     }
     wf_stack_stats(&out->stacks_live, &out->stacks_cached, &out->guard);
-    return 0;
+}
+
+/* A caller built against another version of the struct gets as much of it as he knows. */
+int weft_metrics_sized(weft_runtime *rt, weft_metrics_t *out, size_t size)
+{
+    weft_metrics_t all = {0};
+    rt = rt ? rt : weft_runtime_current();
+    if (!out)
+        return WEFT_EINVAL;
+    if (rt)
+        read_all(rt, &all);
+    memset(out, 0, size);
+    memcpy(out, &all, WF_MIN(size, sizeof all));
+    return rt ? 0 : WEFT_ENORUNTIME;
 }

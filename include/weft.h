@@ -9,6 +9,7 @@
 #include <weft/diag.h>
 #include <weft/future.h>
 #include <weft/group.h>
+#include <weft/hooks.h>
 #include <weft/io.h>
 #include <weft/layer.h>
 #include <weft/net.h>

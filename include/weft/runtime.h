@@ -3,6 +3,7 @@
 #define WEFT_RUNTIME_H
 
 #include <weft/base.h>
+#include <weft/hooks.h>
 
 WEFT_BEGIN_DECLS
 
@@ -18,6 +19,8 @@ typedef enum weft_log_level { WEFT_LOG_ERROR = 1, WEFT_LOG_WARNING = 2, WEFT_LOG
 enum {
     WEFT_CURRENT_THREAD = 1u << 0, /* no threads (but for blocking work): whoever calls weft_block_on() is the one worker meanwhile, with his own signal mask */
     WEFT_NO_SEGV_HANDLER = 1u << 1, /* leave SIGSEGV alone: a stack overflow is then a plain crash */
+    WEFT_DUMP_ON_SIGQUIT = 1u << 2, /* weft_dump() to standard error on each SIGQUIT (Ctrl-\\, kill -QUIT), and go on; what the program had for it is kept for afterwards */
+    WEFT_MEASURE = 1u << 3, /* time each wake, for weft_metrics_t.wake_to_poll: costs some 5 % of a channel's round trip */
 };
 
 /** What weft_now() and all waiting go by in a runtime's tasks. */
@@ -29,7 +32,7 @@ typedef enum weft_clock {
 /** Zero is the default of every field. */
 typedef struct weft_options {
     unsigned workers;       /* 0: the CPUs that affinity and the cgroup's quota allow */
-    unsigned flags;         /* WEFT_CURRENT_THREAD, WEFT_NO_SEGV_HANDLER */
+    unsigned flags;         /* WEFT_CURRENT_THREAD, WEFT_NO_SEGV_HANDLER … */
     size_t stack_size;      /* bytes reserved for a strand's stack; 0: 256 KiB; touched as used */
     int64_t shutdown_grace; /* how long weft_run waits for tasks that were cancelled; 0: 10 s */
     const char *name;       /* of the runtime and its threads; NULL: "weft" */
@@ -39,6 +42,9 @@ typedef struct weft_options {
     weft_allocator allocator; /* zero: malloc */
     unsigned blocking_threads; /* most threads for blocking jobs; 0: 512. Files and names have some of their own beside */
     weft_clock clock;          /* for tests: see weft_clock_advance() */
+    int64_t watchdog; /* ns: log each task that holds its worker for longer, with its backtrace, and a deadlock of all tasks. 0: 100 ms in debug builds of weft, else none; WEFT_FOREVER: none.
+                         A thread of its own looks; to see where the task is it interrupts the worker by SIGURG, which system calls that are not restarted report as EINTR */
+    weft_hooks hooks;
 } weft_options;
 
 #define WEFT_OPTIONS_INIT \
