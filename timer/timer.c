@@ -3,7 +3,7 @@
  * Armed by a poll in the timers of the worker that polls; wherever the task runs when it fires or is dropped, that stays its home.
  * While it is armed, node and waker are under the lock of its home; a node that is no longer linked has fired. On an ordinary thread there are no
  * timers to arm: its next wait ends in time instead. */
-#include <base/exec.h>
+#include <base/waits.h>
 #include <timer/timers.h>
 #include <weft/time.h>
 
@@ -86,9 +86,8 @@ static weft_poll hand_over(weft_context *cx, timer *t)
     return armed ? WEFT_PENDING : WEFT_READY;
 }
 
-weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
+static inline weft_poll poll_timer(weft_context *cx, timer *t)
 {
-    timer *t = inside(public);
     if (!t->base.home)
         return start(cx, t);
     switch (look(t, weft_context_waker(cx))) {
@@ -100,6 +99,15 @@ weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
     default:
         return hand_over(cx, t);
     }
+}
+
+weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
+{
+    timer *t = inside(public);
+    weft_poll result = poll_timer(cx, t);
+    if (result == WEFT_PENDING)
+        wf_exec_waits_until(cx->exec, t->base.when);
+    return result;
 }
 
 /* ---- another time, or none ----------------------------------------------------------------------------------- */
