@@ -5,10 +5,24 @@
 #ifndef WF_SOURCE_OP_H
 #define WF_SOURCE_OP_H
 
+#include <base/waits.h>
 #include <net/stream.h>
 
-/* wf_source_wait() in the caller's reactor. */
-int wf_source_wait_here(wf_source *s, wf_direction d, uint64_t *word, weft_context *cx);
+/* wf_source_wait() in the caller's reactor; @kind: what that is to people. */
+int wf_source_wait_here(wf_source *s, wf_direction d, wf_wait kind, uint64_t *word, weft_context *cx);
+
+static inline void wf_source_waits(wf_source *s, wf_wait kind, const weft_context *cx)
+{
+    wf_exec_waits(cx->exec, kind, (unsigned)wf_load_rlx(&s->fd));
+}
+
+_Static_assert(WF_WAIT_READ + WF_WRITE == WF_WAIT_WRITE && WF_WAIT_READ + 2 == WF_WAIT_ACCEPT &&
+                   WF_WAIT_WRITE + 2 == WF_WAIT_CONNECT,
+               "the kind is added up");
+static inline wf_wait wf_source_op_kind(const wf_source_op *op)
+{
+    return (wf_wait)(WF_WAIT_READ + op->direction + 2 * op->connects);
+}
 
 typedef ssize_t wf_attempt(wf_source_op *op, bool *drained);
 

@@ -280,7 +280,7 @@ WF_INLINE ssize_t plain_read_poll(void *arg, weft_context *cx)
             if (n != WEFT_EAGAIN || wf_source_closing(source))
                 return plain_read_end(r, false, wf_source_closing(source) ? WEFT_ECLOSED : n);
         }
-        int waited = wf_source_wait_here(source, WF_READ, &r->word, cx);
+        int waited = wf_source_wait_here(source, WF_READ, WF_WAIT_READ, &r->word, cx);
         if (waited == WEFT_PENDING)
             return WEFT_PENDING;
         if (wf_unlikely(waited < 0))
