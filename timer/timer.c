@@ -43,6 +43,7 @@ static weft_poll start(weft_context *cx, timer *t)
     wf_timers *here = cx->exec->timers;
     if (weft_now() >= t->base.when) /* the wheel does not know yet: its time stands while nothing expires */
         return WEFT_READY;
+    wf_exec_waits_until(cx->exec, t->base.when);
     if (!here) {
         cx->exec->wake_by = WF_MIN(cx->exec->wake_by, t->base.when);
         return WEFT_PENDING;
@@ -86,8 +87,9 @@ static weft_poll hand_over(weft_context *cx, timer *t)
     return armed ? WEFT_PENDING : WEFT_READY;
 }
 
-static inline weft_poll poll_timer(weft_context *cx, timer *t)
+weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
 {
+    timer *t = inside(public);
     if (!t->base.home)
         return start(cx, t);
     switch (look(t, weft_context_waker(cx))) {
@@ -95,19 +97,12 @@ static inline weft_poll poll_timer(weft_context *cx, timer *t)
         t->base.home = NULL; /* nothing of it is left there: a drop need not look */
         return WEFT_READY;
     case MINE:
+        wf_exec_waits_until(cx->exec, t->base.when);
         return WEFT_PENDING;
     default:
+        wf_exec_waits_until(cx->exec, t->base.when);
         return hand_over(cx, t);
     }
-}
-
-weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
-{
-    timer *t = inside(public);
-    weft_poll result = poll_timer(cx, t);
-    if (result == WEFT_PENDING)
-        wf_exec_waits_until(cx->exec, t->base.when);
-    return result;
 }
 
 /* ---- another time, or none ----------------------------------------------------------------------------------- */
