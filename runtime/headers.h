@@ -40,6 +40,9 @@ int64_t wf_heap_trim(wf_heap *heap, int64_t now);
 
 wf_heap *wf_header_heap(const struct weft_task *task);
 
+/* Is the place, if it is one, in this heap? Any thread, while the heap lives; @task is not looked into. */
+bool wf_heap_has(wf_heap *heap, const struct weft_task *task);
+
 /* Call @visit for every place that was ever used, while others go on using them. */
 void wf_heap_walk(wf_heap *heap, void (*visit)(struct weft_task *task, void *arg), void *arg);
 

@@ -350,6 +350,15 @@ void wf_task_left(wf_worker *w, weft_task *task, int left)
     }
 }
 
+/* A strand that was never polled has its argument where others have the time of their wake. */
+WF_NOINLINE static void poll_special(wf_worker *w, weft_task *task)
+{
+    if (!wf_task_is(task, WF_TASK_STRAND))
+        wf_watch_polled(w, task);
+    if (wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_poll_begin(w, task);
+}
+
 wf_ctx *wf_task_poll(wf_worker *w, weft_task *task, uint64_t word)
 {
     if (wf_unlikely(word & WF_S_ABORT)) {
@@ -358,8 +367,8 @@ wf_ctx *wf_task_poll(wf_worker *w, weft_task *task, uint64_t word)
     }
     wf_task_polled(w, task);
     WF_PROBE1(poll_begin, task->id.v);
-    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
-        wf_watch_poll_begin(w, task);
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED | WF_TASK_MEASURED)))
+        poll_special(w, task);
     if (!wf_task_is(task, WF_TASK_STRAND)) {
         poll_future(w, task);
         return NULL;
