@@ -3,6 +3,8 @@
  *   bits 56 to 63   the kind, one of wf_wait
  *   bits  0 to 55   of what, by the kind: an address, a descriptor, an id, a time
  *
+ * There are less than 128 kinds: with bit 63 it is no wait, but when the task was woken, see runtime/watch.h.
+ *
  * It is written when there is something to wait for and not taken back: it says something only of a task that is idle. Where several things are waited
  * for, the one who combines them writes last. */
 #ifndef WF_WAITS_H
@@ -53,8 +55,7 @@ typedef enum wf_wait_object {
     X(BLOCKING, "blocking", NONE, 0)                                             \
     X(SIGNAL, "signal", NUMBER, 0)                                               \
     X(PROCESS, "process", NUMBER, 0)                                             \
-    X(COMPLETION, "completion", ADDRESS, 0)                                      \
-    X(MEASURED, "", NONE, 0) /* no wait: when it was woken, in wf_cycles(): see runtime/watch.h */
+    X(COMPLETION, "completion", ADDRESS, 0)
 
 #define WF_WAIT_ENUM_(name, text, object, inside) WF_WAIT_##name,
 typedef enum wf_wait { WF_WAITS(WF_WAIT_ENUM_) WF_WAIT_KINDS } wf_wait;

@@ -74,15 +74,9 @@ static void print_object(dump *d, const weft_task_info *info)
 
 /* ---- workers ------------------------------------------------------------------------------------------------- */
 
-static unsigned busy_percent(wf_worker *w, int64_t now)
+static unsigned busy_percent(const weft_worker_metrics_t *m)
 {
-    int64_t slept_since = wf_noted(&w->slept_since), awake_since = wf_noted(&w->awake_since);
-    int64_t busy = (int64_t)wf_noted(&w->busy), idle = (int64_t)wf_noted(&w->idle);
-    if (slept_since != 0)
-        idle += WF_MAX(now - slept_since, 0);
-    else
-        busy += WF_MAX(now - awake_since, 0);
-    return busy + idle > 0 ? (unsigned)(busy * 100 / (busy + idle)) : 0;
+    return m->busy + m->idle > 0 ? (unsigned)(m->busy * 100 / (m->busy + m->idle)) : 0;
 }
 
 static const wf_census_task *polled_by(const dump *d, wf_worker *w)
@@ -96,11 +90,13 @@ static const wf_census_task *polled_by(const dump *d, wf_worker *w)
 
 static void print_worker(dump *d, wf_worker *w)
 {
-    int64_t now = d->census->now, slept_since = wf_noted(&w->slept_since);
+    weft_worker_metrics_t m;
     const wf_census_task *polled = polled_by(d, w);
+    if (weft_worker_metrics(d->rt, w->index, &m) < 0)
+        return;
     fprintf(d->to, "  worker %u: ", w->index);
-    if (slept_since != 0) {
-        fprintf(d->to, "parked for %.1f s", seconds(now - slept_since));
+    if (m.parked) {
+        fputs("parked", d->to);
     } else if (polled) {
         fputs("polling ", d->to);
         print_id(d->to, &polled->info);
@@ -108,9 +104,8 @@ static void print_worker(dump *d, wf_worker *w)
     } else {
         fputs("looking for work", d->to);
     }
-    int64_t queued = wf_deque_len(&w->fresh) + wf_ring_len(&w->woken);
-    fprintf(d->to, "; thread %d, %" PRId64 " queued, %" PRIu64 " polls, busy %u %%\n", wf_noted(&w->thread_id),
-            WF_MAX(queued, 0), wf_noted(&w->polls), busy_percent(w, now));
+    fprintf(d->to, "; thread %d, %" PRIu64 " queued, %" PRIu64 " polls, busy %u %%\n", m.thread, m.queued, m.polls,
+            busy_percent(&m));
 }
 
 static void print_head(dump *d)

@@ -189,8 +189,10 @@ bool wf_reactor_ring(wf_reactor *r, uint32_t ring)
     } while (!wf_cas_seq(&r->parked, &parked, ring)); /* it may just fall asleep */
     wf_store_rlx(&r->rung_at, wf_cycles());
     wf_store_rlx(&r->rung_from, wf_cpu_here());
-    if (parked == WF_PARKED)
+    if (parked == WF_PARKED) {
+        wf_add_rlx(&r->bells, 1);
         wf_set_ring(r);
+    }
     return true;
 }
 

@@ -28,6 +28,7 @@ typedef struct wf_reactor {
     wf_a32 parked;     /* WF_WATCHING, WF_PARKED: its owner sleeps in it, or is about to; who else changes that rings */
     wf_a64 rung_at;    /* wf_cycles() when it was last rung … */
     wf_aint rung_from; /* … and the ringer's CPU */
+    wf_a64 bells;      /* how often its bell was rung, by whoever: for people */
     bool handed_out;   /* held: its loop is used by its worker's tasks: nobody else touches that */
     pthread_t owner;   /* held: … and this is its thread */
     wf_ai64 last_turn; /* wf_now() of the last turn, by whoever */

@@ -196,6 +196,7 @@ static void run_job(wf_job *job)
 void wf_blocking_init(weft_task *task)
 {
     wf_extra *extra = task->extra;
+    wf_note(&task->flags, task->flags.v & (uint16_t)~WF_TASK_MEASURED); /* no worker polls it, and a wake finds its argument */
     extra->task = task;
     extra->job.run = run_job;
     wf_node_init(&extra->job.node);

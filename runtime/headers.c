@@ -284,17 +284,17 @@ int64_t wf_heap_trim(wf_heap *heap, int64_t now)
     }
 }
 
+bool wf_heap_has(wf_heap *heap, const weft_task *task)
+{
+    chunk *c = wf_load_acq(&heap->newest); /* [CHUNK] acquire */
+    while (c && c != chunk_of(task))
+        c = c->older;
+    return c != NULL;
+}
+
 void wf_heap_walk(wf_heap *heap, void (*visit)(weft_task *task, void *arg), void *arg)
 {
     for (chunk *c = wf_load_acq(&heap->newest); c; c = c->older) /* [CHUNK] acquire */
         for (uint32_t i = 0, n = wf_load_acq(&c->used); i < n; i++)
             visit(place(c, i), arg);
-}
-
-bool wf_heap_has(wf_heap *heap, const weft_task *place)
-{
-    const chunk *c = wf_load_acq(&heap->newest); /* [CHUNK] acquire */
-    while (c && c != chunk_of(place))
-        c = c->older;
-    return c != NULL;
 }

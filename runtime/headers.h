@@ -40,8 +40,8 @@ int64_t wf_heap_trim(wf_heap *heap, int64_t now);
 
 wf_heap *wf_header_heap(const struct weft_task *task);
 
-/* Does @place lie in one of its chunks? Then it may be looked at as long as the heap is there. */
-bool wf_heap_has(wf_heap *heap, const struct weft_task *place);
+/* Is the place, if it is one, in this heap? Any thread, while the heap lives; @task is not looked into. */
+bool wf_heap_has(wf_heap *heap, const struct weft_task *task);
 
 /* Call @visit for every place that was ever used, while others go on using them. */
 void wf_heap_walk(wf_heap *heap, void (*visit)(struct weft_task *task, void *arg), void *arg);

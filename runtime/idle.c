@@ -226,8 +226,6 @@ static void wait_until_woken(wf_worker *w, int64_t now)
         return;
     }
     sleep_until_woken(w, now);
-    if (!wf_reactor_is_parked(&w->reactor))
-        wf_count(&w->wakes_sent, 1);
     wf_patience_learn(&w->patience, waited_for_ring(w, since, cpu));
 }
 

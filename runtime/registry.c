@@ -82,7 +82,7 @@ static void read_fields(weft_task *task, int64_t now, uint64_t word, weft_task_i
     out->aborted = (word & WF_S_ABORT) != 0;
     out->age = since(wf_load_acq(&task->born), now);
     out->since = since(wf_track_since(track), now);
-    bool waiting = out->state == WEFT_TASK_IDLE;
+    bool waiting = out->state == WEFT_TASK_IDLE && !(waits >> 63); /* else it has been woken just now */
     out->wait_ = waiting ? (int)(waits >> WF_WAIT_SHIFT) : WF_WAIT_NOTHING;
     out->object_ = waiting ? waits & WF_WAIT_OBJECT : 0;
     out->waits_for = wf_wait_text((wf_wait)out->wait_);

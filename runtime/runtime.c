@@ -199,7 +199,8 @@ static int read_options(weft_runtime *rt, const weft_options *options, size_t si
         o->allocator = wf_malloc_allocator;
     snprintf(rt->name, sizeof rt->name, "%s", o->name ? o->name : "weft");
     o->name = rt->name;
-    rt->watched = o->flags & WEFT_MEASURE || has_hooks(&o->hooks);
+    rt->watched =
+        (uint8_t)((o->flags & WEFT_MEASURE ? WF_TASK_MEASURED : 0) | (has_hooks(&o->hooks) ? WF_TASK_WATCHED : 0));
     rt->sampled = wants_samples(o);
     rt->born_at = wf_now();
     if (o->clock == WEFT_CLOCK_PAUSED)

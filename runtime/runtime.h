@@ -41,7 +41,7 @@ struct weft_runtime {
     unsigned count;
     bool cpu_each;    /* there is more than one CPU, and one for each worker */
     bool caller_runs; /* no thread of its own for worker 0 */
-    bool watched;     /* it has hooks, or measures: see watch.h */
+    uint8_t watched;  /* flags of all its tasks: WF_TASK_WATCHED, WF_TASK_MEASURED */
     bool sampled;     /* its workers may be interrupted, to see where they are: see sampled.h */
     int64_t born_at;  /* wf_now() */
     wf_worker **workers;
@@ -62,13 +62,13 @@ struct weft_runtime {
     wf_rng choices;                           /* the only worker's, while it polls */
     wf_a32 pauses_off;                        /* jobs in flight that forbid it to jump */
 
-    alignas(WF_CACHE_LINE) wf_a32 entrants;  /* threads from outside between "counted" and their last touch */
-    wf_a32 lookers;                          /* who reads it for people: it is not freed meanwhile, but may end */
-    wf_a64 foreign_spawned;                  /* tasks spawned from outside */
-    wf_a64 foreign_completed;                /* … and that ended there: blocking ones, … */
-    wf_a64 foreign_panicked, foreign_failed; /* … of which so many so */
-    wf_a64 wakes_saved;                      /* times that work was published while somebody looked for it already */
-    wf_a64 peak;
+    alignas(WF_CACHE_LINE) wf_a32 entrants; /* threads from outside between "counted" and their last touch */
+    wf_a32 lookers;                         /* who reads it for people: it is not freed meanwhile, but may end */
+    wf_a64 foreign_spawned;                 /* tasks spawned from outside */
+    wf_a64 foreign_completed;               /* … and that ended there: blocking ones, … */
+    wf_a64 foreign_aborted, foreign_panicked, foreign_failed; /* … of which so many so */
+    wf_a64 wakes_saved; /* times that work was published while somebody looked for it already */
+    wf_a64 peak;        /* most tasks at once that a reading came upon */
 
     wf_shelf shelves[WF_SHELVES];
 

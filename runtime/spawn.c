@@ -58,20 +58,25 @@ WF_INLINE void count_spawned(const birth *b)
         return;
     }
     wf_count(&w->spawned, 1);
-    if (w->alone) {
-        uint64_t active = w->spawned.v + wf_load_rlx(&b->rt->foreign_spawned) - w->completed.v;
-        if (active > wf_load_rlx(&b->rt->peak))
-            wf_store_rlx(&b->rt->peak, active);
+    if (w->alone) { /* ends before births, or they may seem to be more */
+        uint64_t ended = wf_load_acq(&b->rt->foreign_completed);
+        uint64_t active = wf_load_rlx(&b->rt->foreign_spawned) - ended + w->spawned.v - w->completed.v;
+        if (active > w->peak.v)
+            wf_store_rlx(&w->peak, active);
     }
 }
 
-/* The last one, who was not born after all. */
-static void count_spawned_not(const birth *b)
+/* The last one ends before it could begin. To take its birth back would be a counter that goes down, which who watches takes for a new start. */
+static void count_refused(const birth *b)
 {
-    if (b->worker)
-        wf_store_rlx(&b->worker->spawned, b->worker->spawned.v - 1);
-    else
-        wf_sub_rel(&b->rt->foreign_spawned, 1);
+    wf_worker *w = b->worker;
+    if (w) {
+        wf_count_rel(&w->completed, 1);
+        wf_count_rel(&w->aborted, 1);
+    } else {
+        wf_add_acqrel(&b->rt->foreign_completed, 1);
+        wf_add_acqrel(&b->rt->foreign_aborted, 1);
+    }
 }
 
 WF_INLINE uint64_t next_id(wf_worker *w)
@@ -169,7 +174,7 @@ WF_INLINE void note_birth(weft_task *task, const birth *b, unsigned flags)
 {
     wf_worker *w = b->worker;
     uint64_t track = w ? wf_noted(&w->track) : wf_track(wf_ticks(wf_now_coarse()), WF_TRACK_NOBODY);
-    unsigned more = w ? w->born_flags : b->rt->watched ? WF_TASK_WATCHED : 0;
+    unsigned more = w ? w->born_flags : b->rt->watched;
     wf_note(&task->track, track);
     wf_note(&task->born, wf_track_since(track));
     wf_note(&task->flags, (uint16_t)(flags | more));
@@ -197,7 +202,7 @@ WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_op
     return inherit_locals(task, b->exec);
 }
 
-/* The pool may refuse it: then it was never born. Unless somebody who aborts them all has been faster, which makes it a worker's. */
+/* The pool may refuse it: then it is as if it had never been born, but that it is counted. Unless somebody who aborts them all has been faster, which makes it a worker's. */
 WF_NOINLINE static int give_to_pool(weft_task *task, birth b, weft_task **handle)
 {
     if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
@@ -211,7 +216,7 @@ WF_NOINLINE static int give_to_pool(weft_task *task, birth b, weft_task **handle
     }
     if (handle)
         *handle = NULL;
-    count_spawned_not(&b);
+    count_refused(&b);
     if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED))) {
         wf_task_set_output(task, WEFT_EABORTED, NULL);
         wf_watch_end(b.worker, task);

@@ -36,7 +36,8 @@ enum {
     WF_TASK_STORAGE = 4,   /* the header lies in a weft_task_storage */
     WF_TASK_MEMBER = 16,   /* of a group: its join waker is the group's, and stands from birth to end */
     WF_TASK_BLOCKING = 32, /* its function runs on a thread of the pool; workers only cancel it */
-    WF_TASK_WATCHED = 64,  /* its runtime has hooks, or measures: see diag/watch.h */
+    WF_TASK_WATCHED = 64,  /* its runtime has hooks: see runtime/watch.h */
+    WF_TASK_MEASURED = 8,  /* … measures: see there */
 };
 
 /* What a wake reads comes first: half of the headers begin in the middle of a cache line. */

@@ -25,6 +25,7 @@ static void push_pinned(wf_worker *w, weft_task *task)
     else
         w->pinned_first = task;
     w->pinned_last = task;
+    wf_count(&w->pinned, 1);
 }
 
 static void schedule_pinned(wf_worker *w, weft_task *task)
@@ -35,6 +36,7 @@ static void schedule_pinned(wf_worker *w, weft_task *task)
         return;
     }
     wf_worker *owner = task->rt->workers[home];
+    wf_add_rlx(&owner->mail_sent, 1);
     wf_mailbox_post(&owner->pinned_mail, &task->letter);
     wf_reactor_ring(&owner->reactor, WF_RUNG);
 }
@@ -50,14 +52,21 @@ static void publish(weft_runtime *rt, weft_task *task)
     }
 }
 
+static void tell_of_wake(wf_worker *w, weft_task *task)
+{
+    if (wf_task_is(task, WF_TASK_MEASURED))
+        wf_watch_stamp(task);
+    if (wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_wake(w, task);
+}
+
 /* Nothing here is touched once the entrant is counted out. */
 static void schedule_foreign(weft_runtime *rt, weft_task *task)
 {
     WF_PROBE1(wake, task->id.v);
     wf_add_seq(&rt->entrants, 1);
     wf_worker_note_queued(NULL, task);
-    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
-        wf_watch_wake(NULL, task);
+    tell_of_wake(NULL, task);
     publish(rt, task);
     wf_sub_seq(&rt->entrants, 1);
 }
@@ -136,24 +145,33 @@ void wf_worker_note_queued(wf_worker *w, weft_task *task)
     wf_note(&task->track, wf_track(ticks, worker));
 }
 
-/* One that only its own worker polls, or that is watched. True: it has been queued. */
+/* One that only its own worker polls, or whose wake a hook hears of. True: it has been queued. */
 WF_NOINLINE static bool schedule_special(wf_worker *w, weft_task *task)
 {
     wf_worker_note_queued(w, task);
-    if (wf_task_is(task, WF_TASK_WATCHED))
-        wf_watch_wake(w, task);
+    tell_of_wake(w, task);
     if (!wf_task_is(task, WF_TASK_PINNED))
         return false;
     schedule_pinned(w, task);
     return true;
 }
 
+/* What is only measured goes the quick way. */
+WF_INLINE bool queue_special(wf_worker *w, weft_task *task)
+{
+    if (wf_noted(&task->flags) & (WF_TASK_PINNED | WF_TASK_WATCHED)) /* read anew, which is cheaper for those who need not */
+        return schedule_special(w, task);
+    wf_note(&task->track, wf_noted(&w->track));
+    wf_watch_stamp(task);
+    return false;
+}
+
 void wf_schedule_again(wf_worker *w, weft_task *task)
 {
     WF_PROBE1(wake, task->id.v);
-    if (wf_likely(!wf_task_is(task, WF_TASK_PINNED | WF_TASK_WATCHED)))
+    if (wf_likely(!wf_task_is(task, WF_TASK_PINNED | WF_TASK_WATCHED | WF_TASK_MEASURED)))
         wf_note(&task->track, wf_noted(&w->track));
-    else if (schedule_special(w, task))
+    else if (queue_special(w, task))
         return;
     push_woken(w, task);
     if (!w->alone)
@@ -188,6 +206,7 @@ static weft_task *pop_pinned(wf_worker *w)
     weft_task *task = w->pinned_first;
     if (task) {
         w->pinned_first = task->next;
+        wf_count(&w->pinned, -1);
         if (!task->next)
             w->pinned_last = NULL;
     }
@@ -396,13 +415,22 @@ bool wf_worker_is_leaving(wf_worker *w)
     return wf_load_seq(&w->rt->phase) >= WF_STOPPED || (w->until && w->until(w->until_arg));
 }
 
+/* A strand that was never polled has its argument where others have the time of their wake. */
+WF_INLINE void tell_of_poll(wf_worker *w, weft_task *task, unsigned watched)
+{
+    if (watched & WF_TASK_MEASURED && (wf_task_strand(task) || !wf_task_is(task, WF_TASK_STRAND)))
+        wf_watch_polled(w, task);
+    if (watched & WF_TASK_WATCHED)
+        wf_watch_poll_begin(w, task);
+}
+
 /* Returns where to go on, or NULL if that is done. A strand that has begun hears of an abort from its awaits. */
-WF_INLINE wf_ctx *poll(wf_worker *w, weft_task *task, bool watched)
+WF_INLINE wf_ctx *poll(wf_worker *w, weft_task *task, unsigned watched)
 {
     uint64_t word = wf_state_poll_begin(&task->state);
     wf_strand *s = wf_task_strand(task);
-    if (watched && !(!s && word & WF_S_ABORT)) /* else it is cancelled, unpolled */
-        wf_watch_poll_begin(w, task);
+    if (watched && (s || !(word & WF_S_ABORT))) /* else it is cancelled, unpolled */
+        tell_of_poll(w, task, watched);
     if (!s)
         return wf_task_poll(w, task, word);
     wf_task_polled(w, task);
@@ -415,7 +443,8 @@ static weft_left left_for(int left)
     return left == WF_STRAND_PARKED ? WEFT_LEFT_WAITING : left == WF_STRAND_ENDED ? WEFT_LEFT_ENDED : WEFT_LEFT_READY;
 }
 
-WF_INLINE void poll_while_here(wf_worker *w, bool watched)
+/* @watched: constant, and at least what the runtime's tasks are. */
+WF_INLINE void poll_while_here(wf_worker *w, unsigned watched)
 {
     while (!wf_worker_is_leaving(w)) {
         weft_task *task = next_task(w);
@@ -429,7 +458,7 @@ WF_INLINE void poll_while_here(wf_worker *w, bool watched)
         if (!strand)
             continue;
         int left = (int)(intptr_t)wf_ctx_switch(&w->ctx, strand, NULL);
-        if (watched) {
+        if (watched & WF_TASK_WATCHED) {
             wf_exec_set(&w->exec);
             wf_watch_poll_end(w, task, left_for(left));
         }
@@ -438,8 +467,12 @@ WF_INLINE void poll_while_here(wf_worker *w, bool watched)
 }
 
 /* Apart from the setjmp, which would keep everything in memory. */
-WF_NOINLINE static void poll_until_leaving(wf_worker *w) { poll_while_here(w, false); }
-WF_NOINLINE static void poll_and_tell_until_leaving(wf_worker *w) { poll_while_here(w, true); }
+WF_NOINLINE static void poll_until_leaving(wf_worker *w) { poll_while_here(w, 0); }
+WF_NOINLINE static void poll_and_measure_until_leaving(wf_worker *w) { poll_while_here(w, WF_TASK_MEASURED); }
+WF_NOINLINE static void poll_and_tell_until_leaving(wf_worker *w)
+{
+    poll_while_here(w, WF_TASK_WATCHED | WF_TASK_MEASURED);
+}
 
 void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
 {
@@ -447,8 +480,10 @@ void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
     w->until_arg = arg;
     if (_setjmp(w->recover)) /* a stackless poll panicked: back on this stack, as if it had returned */
         wf_task_poll_panicked(w, w->exec.task, w->panic_text);
-    if (w->born_flags)
+    if (w->born_flags & WF_TASK_WATCHED)
         poll_and_tell_until_leaving(w);
+    else if (w->born_flags)
+        poll_and_measure_until_leaving(w);
     else
         poll_until_leaving(w);
     if (w->searching)
@@ -483,7 +518,7 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     w->body.ctx = &w->ctx;
     w->exec.cx.exec = &w->exec;
     w->exec.waits = &w->exec.unread;
-    w->born_flags = rt->watched ? WF_TASK_WATCHED : 0;
+    w->born_flags = rt->watched;
     w->orderly = rt->options.seed != 0;
     w->moment = w->orderly ? 0 : wf_cycles_of_us(LOOK_US);
     w->patience.moment = rt->cpu_each ? wf_cycles_of_us(WATCH_US) : 0;
@@ -494,14 +529,12 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     wf_timers_init(&w->timers, wf_worker_time(w, wf_now()));
     int64_t now = wf_now();
     wf_store_rlx(&w->seen_at, now);
-    wf_store_rlx(&w->slept_since, now);
+    w->began = now;
+    wf_store_rlx(&w->rest, now);
     wf_worker_note_time(w, now);
-    if ((err = wf_watch_open(w)) < 0)
+    wf_watch_open(w);
+    if ((err = wf_reactor_open(&w->reactor)) < 0)
         return err;
-    if ((err = wf_reactor_open(&w->reactor)) < 0) {
-        wf_watch_close(w);
-        return err;
-    }
     w->reactor.hooks = rt->options.hooks.ready ? &rt->options.hooks : NULL;
     w->reactor.number = index;
     return 0;
@@ -512,23 +545,13 @@ int wf_worker_close(wf_worker *w)
     wf_stack_cache_flush(&w->stacks);
     wf_header_flush(w->rt->heap, &w->headers);
     free(w->exec.detail);
-    wf_watch_close(w);
     return wf_reactor_close(&w->reactor);
 }
 
 /* A worker without a thread sleeps, too. */
-void wf_worker_note_awake(wf_worker *w, int64_t now)
-{
-    wf_count(&w->idle, now - wf_noted(&w->slept_since));
-    wf_note(&w->awake_since, now);
-    wf_note(&w->slept_since, 0);
-}
+void wf_worker_note_awake(wf_worker *w, int64_t now) { wf_note(&w->rest, wf_noted(&w->rest) - now); }
 
-void wf_worker_note_asleep(wf_worker *w, int64_t now)
-{
-    wf_count(&w->busy, now - wf_noted(&w->awake_since));
-    wf_note(&w->slept_since, now);
-}
+void wf_worker_note_asleep(wf_worker *w, int64_t now) { wf_note(&w->rest, wf_noted(&w->rest) + now); }
 
 /* Asked for seldom: of a main thread it takes a reading of all maps. */
 static bool find_thread_stack(wf_worker *w)

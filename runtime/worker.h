@@ -18,19 +18,22 @@
 enum {
     WF_TURN_EVERY = 61,   /* polls between two looks at inject queue, reactor and timers */
     WF_OLDEST_EVERY = 64, /* polls between two takes of the oldest fresh task, where the order is to be repeatable */
+    WF_MEASURED_SHIFT = 22,
 };
 
-/* From wakes to polls, in ns: see weft_latency. The owner writes, anybody reads. */
+/* From wakes to polls: see weft_latency. The owner writes, anybody reads. */
 typedef struct wf_measured {
-    double ns_a_cycle;
-    wf_a64 count, sum, buckets[WEFT_LATENCY_BUCKETS];
+    uint64_t ns_a_cycle; /* times 2^WF_MEASURED_SHIFT; constant */
+    uint64_t limit;      /* so many cycles or more are no matter of one multiplication; constant */
+    wf_a64 cycles;       /* all that they waited */
+    wf_a64 buckets[WEFT_LATENCY_BUCKETS];
 } wf_measured;
 
 typedef struct wf_worker {
     /* The owner's alone. */
     weft_runtime *rt;
     unsigned index;
-    uint8_t born_flags;       /* of each task that is born here */
+    uint8_t born_flags;       /* of each task that is born here: the runtime's watched */
     bool alone;               /* the only worker: nobody steals */
     bool searching;           /* counted in the runtime's searchers */
     bool fresh_turn;          /* fresh and woken tasks alternate */
@@ -72,14 +75,14 @@ typedef struct wf_worker {
 
     /* For people. The owner writes, anybody reads; who turns the reactor of a stuck one writes the time into its tracks. */
     wf_a64 track, track_running; /* what it writes into tasks: see track.h */
-    wf_aptr polling; /* the task that it polls, or has polled since it last looked around: not to be looked into */
-    wf_measured *measured; /* or NULL */
-    wf_aint thread_id;     /* the system's, of the thread that it is; 0: none */
-    wf_ai64 awake_since;   /* wf_now() when it last awoke, … */
-    wf_ai64 slept_since;   /* … and when it fell asleep; 0: it is awake */
-    wf_a64 busy;           /* ns awake, up to the last sleep */
-    wf_a64 idle;           /* ns asleep, up to the last time it was awake */
-    wf_a64 aborted, panicked, failed, spills, mailed, wakes_sent, wakes_saved;
+    wf_aptr polling;   /* the task that it polls, or has polled since it last looked around: not to be looked into */
+    wf_aint thread_id; /* the system's, of the thread that it is; 0: none */
+    int64_t began;     /* wf_now() when it was opened; constant */
+    wf_ai64 rest; /* > 0: it sleeps, and has slept for wf_now() - rest altogether; else it is awake, and has slept for -rest */
+    wf_a64 aborted, panicked, failed, spills, mailed, wakes_saved;
+    wf_a64 pinned; /* in its list of pinned tasks */
+    wf_a64 peak;   /* the only worker's: most tasks at once, as it saw it at its spawns */
+    wf_measured measured;
 
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
@@ -93,8 +96,10 @@ typedef struct wf_worker {
     wf_deque fresh;
     wf_ring woken;
     wf_mailbox pinned_mail; /* pinned tasks woken elsewhere */
+    wf_a64 mail_sent;       /* … so many so far */
     wf_reactor reactor;
     wf_timers timers;
+    wf_a64 idle_told, busy_told; /* the most that somebody was told: see diag/metrics.c */
 } wf_worker;
 
 /* The worker whose thread this is, also inside the tasks it polls; NULL on other threads. Changes whenever a strand waits. */

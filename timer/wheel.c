@@ -86,6 +86,7 @@ static inline void unlink_node(wf_wheel *w, wf_wnode *n)
     next->prev = prev;
     prev->next = next;
     n->tick = 0;
+    wf_count(&w->linked, -1);
     if (next != prev)
         return;
     size_t index = (size_t)(wf_container(next, wf_list, head) - w->slot);
@@ -120,6 +121,7 @@ void wf_wheel_init(wf_wheel *w, int64_t now_ns)
     for (size_t i = 0; i < WF_WHEEL_LEVELS * WF_WHEEL_SLOTS; i++)
         wf_list_init(&w->slot[i]);
     w->now = tick_begun(now_ns);
+    wf_store_rlx(&w->linked, 0);
 }
 
 void wf_wheel_insert(wf_wheel *w, wf_wnode *n, int64_t when_ns)
@@ -128,6 +130,7 @@ void wf_wheel_insert(wf_wheel *w, wf_wnode *n, int64_t when_ns)
         unlink_node(w, n);
     uint64_t due = tick_due(when_ns);
     n->tick = WF_MAX(due, w->now); /* overdue: there is no slot behind the current tick */
+    wf_count(&w->linked, 1);
     place(w, n);
 }
 
@@ -206,5 +209,5 @@ bool wf_wheel_check(const wf_wheel *w)
         if (marked == wf_list_empty(&w->slot[i]) || !check_slot(w, i))
             return false;
     }
-    return true;
+    return wf_load_rlx(&w->linked) == wf_wheel_count(w);
 }

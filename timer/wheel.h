@@ -24,7 +24,7 @@
 #ifndef WF_WHEEL_H
 #define WF_WHEEL_H
 
-#include <base/common.h>
+#include <base/atomic.h>
 #include <base/list.h>
 
 #define WF_WHEEL_TICK_NS INT64_C(1000000)
@@ -42,6 +42,7 @@ typedef struct wf_wnode {
 typedef struct wf_wheel {
     uint64_t occupied[WF_WHEEL_LEVELS]; /* bit s of word L: slot s of level L has nodes; one cache line */
     uint64_t now;                       /* current tick: all before it have expired; only pop moves it, only forward */
+    wf_a64 linked;                      /* nodes; read by anybody, without the caller's lock */
     wf_list slot[WF_WHEEL_LEVELS * WF_WHEEL_SLOTS];
 } wf_wheel;
 
@@ -88,7 +89,7 @@ int64_t wf_wheel_next(const wf_wheel *w);
 /** The wheel's time: what pop was last told, or the start of the tick that it has got to. Never ahead of the clock. */
 int64_t wf_wheel_time(const wf_wheel *w);
 
-/** Linked nodes. O(nodes): a counter would cost each insert and each remove a store; for tests and debugging. */
+/** Linked nodes, by walking: @w->linked says the same. O(nodes); for tests and debugging. */
 size_t wf_wheel_count(const wf_wheel *w);
 
 /** Walk everything: true if each invariant above holds. O(nodes); for tests and debugging. */

@@ -12,31 +12,34 @@
 static const struct path {
     const char *name;
     weft_fn body;
-    int paused; /* time is virtual, for it is what it waits for */
+    int paused;     /* time is virtual, for it is what it waits for */
+    unsigned flags; /* … of the runtime, beside those of all */
 } paths[] = {
-    {"spawn_join", path_spawn_join, 0},
-    {"spawn_many", path_spawn_many, 0},
-    {"spawn_detached", path_spawn_detached, 0},
-    {"spawn_stackless", path_spawn_stackless, 0},
-    {"spawn_end_join", path_spawn_end_join, 0},
-    {"group", path_group, 0},
-    {"yield", path_yield, 0},
-    {"yield_two", path_yield_two, 0},
-    {"switch", path_switch, 0},
-    {"wake_strand", path_wake_strand, 0},
-    {"wake_stackless", path_wake_stackless, 0},
-    {"chan_pingpong", path_chan_pingpong, 0},
-    {"chan_buffered", path_chan_buffered, 0},
-    {"select_two", path_select_two, 0},
-    {"select_ready", path_select_ready, 0},
-    {"mutex", path_mutex, 0},
-    {"scope", path_scope, 0},
-    {"token_check", path_token_check, 0},
-    {"timer_cancel", path_timer_cancel, 1},
-    {"timer_fire", path_timer_fire, 1},
-    {"sleep", path_sleep, 1},
-    {"echo", path_echo, 0},
-    {"read_ready", path_read_ready, 0},
+    {"spawn_join", path_spawn_join, 0, 0},
+    {"spawn_many", path_spawn_many, 0, 0},
+    {"spawn_detached", path_spawn_detached, 0, 0},
+    {"spawn_stackless", path_spawn_stackless, 0, 0},
+    {"spawn_end_join", path_spawn_end_join, 0, 0},
+    {"group", path_group, 0, 0},
+    {"yield", path_yield, 0, 0},
+    {"yield_two", path_yield_two, 0, 0},
+    {"switch", path_switch, 0, 0},
+    {"wake_strand", path_wake_strand, 0, 0},
+    {"wake_stackless", path_wake_stackless, 0, 0},
+    {"chan_pingpong", path_chan_pingpong, 0, 0},
+    {"chan_buffered", path_chan_buffered, 0, 0},
+    {"select_two", path_select_two, 0, 0},
+    {"select_ready", path_select_ready, 0, 0},
+    {"mutex", path_mutex, 0, 0},
+    {"scope", path_scope, 0, 0},
+    {"token_check", path_token_check, 0, 0},
+    {"timer_cancel", path_timer_cancel, 1, 0},
+    {"timer_fire", path_timer_fire, 1, 0},
+    {"sleep", path_sleep, 1, 0},
+    {"echo", path_echo, 0, 0},
+    {"read_ready", path_read_ready, 0, 0},
+    {"spawn_join_measured", path_spawn_join, 0, WEFT_MEASURE},
+    {"chan_pingpong_measured", path_chan_pingpong, 0, WEFT_MEASURE},
 };
 
 enum { PATHS = sizeof paths / sizeof paths[0] };
@@ -56,7 +59,7 @@ static void run(const struct path *path, long count)
 
     options.workers = 1;
     options.seed = 1;
-    options.flags = WEFT_CURRENT_THREAD;
+    options.flags = WEFT_CURRENT_THREAD | path->flags;
     options.clock = path->paused ? WEFT_CLOCK_PAUSED : WEFT_CLOCK_REAL;
     BENCH_CHECK(weft_runtime_create(&rt, &options) == 0);
     BENCH_CHECK(weft_block_on(rt, path->body, &count, NULL) == 0);
@@ -78,9 +81,21 @@ static int run_apart(const struct path *path, long count)
     return status != 0;
 }
 
+/* How long a cycle is is found out once in a process, by waiting: before it forks, or the count would depend on the time. */
+static void learn_cycles(void)
+{
+    weft_options options = WEFT_OPTIONS_INIT;
+    weft_runtime *rt;
+
+    options.flags = WEFT_CURRENT_THREAD | WEFT_MEASURE;
+    BENCH_CHECK(weft_runtime_create(&rt, &options) == 0);
+    BENCH_CHECK(weft_runtime_destroy(rt) == 0);
+}
+
 static int run_each(long count, char **names, int n)
 {
     int failed = 0;
+    learn_cycles();
     for (int i = 0; i < (n ? n : PATHS); i++) {
         const struct path *path = n ? find(names[i]) : &paths[i];
         if (!path)
