@@ -400,7 +400,7 @@ WF_INLINE wf_ctx *poll(wf_worker *w, weft_task *task, bool watched)
         return wf_task_poll(w, task, word);
     wf_task_polled(w, task);
     WF_PROBE1(poll_begin, task->id.v);
-    if (watched)
+    if (watched && wf_task_is(task, WF_TASK_WATCHED))
         wf_watch_poll_begin(w, task);
     return wf_strand_enter(w, s);
 }
@@ -424,7 +424,7 @@ WF_INLINE void poll_while_here(wf_worker *w, bool watched)
         if (!strand)
             continue;
         int left = (int)(intptr_t)wf_ctx_switch(&w->ctx, strand, NULL);
-        if (watched) {
+        if (watched && wf_task_is(task, WF_TASK_WATCHED)) {
             wf_exec_set(&w->exec);
             wf_watch_poll_end(w, task, left_for(left));
         }
@@ -497,8 +497,8 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
         wf_watch_close(w);
         return err;
     }
-    w->reactor.hooks = rt->options.hooks.ready ? &rt->options.hooks : NULL;
-    w->reactor.number = index;
+    w->reactor.told = rt->options.hooks.ready ? wf_watch_ready : NULL;
+    w->reactor.teller = w;
     return 0;
 }
 
