@@ -324,17 +324,6 @@ static void *blocks(void *arg)
     return arg;
 }
 
-static void *pins(void *arg)
-{
-    for (unsigned i = 0; i < 2 * weft_runtime_workers(NULL); i++) {
-        const weft_spawn_options options = {.pinned = WEFT_PIN_TO(i % weft_runtime_workers(NULL))};
-        weft_task *task;
-        cr_assert_eq(weft_spawn_with(&task, &options, i % 2 ? yields : ticks, NULL), 0);
-        join(task);
-    }
-    return arg;
-}
-
 /* A stackless one: pending until it was woken so often, then it ends as it is told to. */
 typedef struct sleeper {
     weft_future future;
@@ -386,6 +375,22 @@ static void wake_until_ended(sleeper *s, weft_task *task)
         weft_atomic_waker_wake(&s->cell);
         weft_yield();
     }
+}
+
+static void *pins(void *arg)
+{
+    for (unsigned i = 0; i < 2 * weft_runtime_workers(NULL); i++) {
+        const weft_spawn_options options = {.pinned = WEFT_PIN_TO(i % weft_runtime_workers(NULL))};
+        weft_task *strand, *future;
+        sleeper s;
+        sleeper_init(&s, 20, false);
+        cr_assert_eq(weft_spawn_with(&strand, &options, i % 2 ? yields : ticks, NULL), 0);
+        cr_assert_eq(weft_spawn_future_with(&future, &options, &s.future), 0);
+        wake_until_ended(&s, future); /* mostly from another worker */
+        join(future);
+        join(strand);
+    }
+    return arg;
 }
 
 static void *stackless(void *arg)
