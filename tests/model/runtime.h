@@ -88,6 +88,7 @@ void wf_watch_poll_end(wf_worker *w, weft_task *task, weft_left left) { (void)w,
 void wf_watch_end(wf_worker *w, weft_task *task) { (void)w, (void)task; }
 void wf_watch_park(wf_worker *w) { (void)w; }
 void wf_watch_unpark(wf_worker *w) { (void)w; }
+void wf_watch_ready(void *worker, int fd, uint64_t bits) { (void)worker, (void)fd, (void)bits; }
 int wf_watch_open(wf_worker *w) { return (void)w, 0; }
 void wf_watch_close(wf_worker *w) { (void)w; }
 
