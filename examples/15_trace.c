@@ -273,8 +273,11 @@ static void *read_log(void *arg)
 static void stages(pipeline *p)
 {
     weft_group *makers, *squarers, *ends;
-    if (weft_group_create(&ends) < 0 || weft_group_create(&squarers) < 0 || weft_group_create(&makers) < 0)
+    if (weft_group_create(&ends) < 0 || weft_group_create(&squarers) < 0 || weft_group_create(&makers) < 0) {
+        weft_close(p->in);
+        weft_close(p->log);
         return;
+    }
     weft_group_spawn(ends, store, p);
     weft_group_spawn(ends, read_log, p);
     for (int i = 0; i < SQUARERS; i++)
@@ -298,6 +301,8 @@ static void *app(void *arg)
     if (weft_spawn_blocking(&job, sync_to_disk, NULL) == 0)
         weft_join(job, NULL);
     stages(&p);
+    weft_chan_free(p.plain);
+    weft_chan_free(p.squares);
     return arg;
 }
 
