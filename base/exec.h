@@ -65,6 +65,12 @@ typedef struct wf_exec_ops {
     void (*panic)(struct wf_exec *self, const char *text) WEFT_NORETURN;
 } wf_exec_ops;
 
+/* Of a thread: the hooks that it is in. See runtime/watch.h. */
+typedef struct wf_telling {
+    unsigned depth;
+    const weft_task *ended; /* it tells of this one's end: what it ended with stands already */
+} wf_telling;
+
 typedef struct wf_exec {
     const wf_exec_ops *ops;
     const wf_a64 *signs; /* a strand's task word: without WF_SIGNS in it nothing interrupts. NULL: ask ops */
@@ -84,6 +90,7 @@ typedef struct wf_exec {
     uint32_t budget;    /* operations left before it must let others run; unused on ordinary threads */
     uint32_t callbacks; /* > 0: inside a drop or the like, where nothing may wait and no task is current */
     bool met_abort;     /* an await has returned WEFT_ECANCELED because of an abort */
+    wf_telling telling; /* of who is no worker, nor a task on one */
 } wf_exec;
 
 enum { WF_DETAIL_SIZE = 192, WF_BUDGET = 128 };

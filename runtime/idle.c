@@ -229,6 +229,12 @@ static void wait_until_woken(wf_worker *w, int64_t now)
     wf_patience_learn(&w->patience, waited_for_ring(w, since, cpu));
 }
 
+/* The hook may have spawned or woken, which rings nobody: its worker is awake. */
+static bool hook_left_work(wf_worker *w)
+{
+    return wf_deque_len(&w->fresh) + wf_ring_len(&w->woken) > 0 || w->pinned_first;
+}
+
 /* Told to those who watch. Returns wf_now(). */
 static int64_t pass_time(wf_worker *w, int64_t now)
 {
@@ -236,7 +242,8 @@ static int64_t pass_time(wf_worker *w, int64_t now)
     if (wf_unlikely(w->born_flags))
         wf_watch_park(w);
     wf_worker_note_asleep(w, now);
-    wait_until_woken(w, now);
+    if (wf_likely(!w->born_flags || !hook_left_work(w)))
+        wait_until_woken(w, now);
     now = wf_now();
     wf_worker_note_awake(w, now);
     WF_PROBE1(unpark, w->index);

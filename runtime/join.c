@@ -3,6 +3,7 @@
 #include <base/waits.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
+#include <runtime/watch.h>
 #include <stdlib.h>
 
 /* ---- waiting for the end ------------------------------------------------------------------------------------- */
@@ -266,9 +267,16 @@ const char *weft_task_state_name(weft_task_state_t state)
     return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
 }
 
+/* The end hook is called before anybody else can know. */
+static bool is_told_of(const weft_task *task)
+{
+    wf_exec *exec = wf_exec_peek();
+    return exec && wf_watch_telling(exec)->ended == task;
+}
+
 const char *weft_task_error(const weft_task *task)
 {
-    if (!task || !weft_is_finished(task) || wf_task_status(task) != WEFT_EPANIC)
+    if (!task || !(weft_is_finished(task) || is_told_of(task)) || wf_task_status(task) != WEFT_EPANIC)
         return "";
     return task->extra && task->extra->error ? task->extra->error : "panicked (no memory for the message)";
 }

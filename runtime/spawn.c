@@ -170,11 +170,13 @@ WF_NOINLINE static void unborn(weft_task *task, wf_worker *w)
 
 /* ---- the birth ----------------------------------------------------------------------------------------------- */
 
+static bool in_hook(const wf_exec *exec) { return exec && wf_watch_telling((wf_exec *)exec)->depth > 0; }
+
 WF_INLINE void note_birth(weft_task *task, const birth *b, unsigned flags)
 {
     wf_worker *w = b->worker;
     uint64_t track = w ? wf_noted(&w->track) : wf_track(wf_ticks(wf_now_coarse()), WF_TRACK_NOBODY);
-    unsigned more = w ? w->born_flags : b->rt->watched;
+    unsigned more = w ? w->born_flags : in_hook(b->exec) ? b->rt->watched & ~WF_TASK_WATCHED : b->rt->watched;
     wf_note(&task->track, track);
     wf_note(&task->born, wf_track_since(track));
     wf_note(&task->flags, (uint16_t)(flags | more));
@@ -205,8 +207,6 @@ WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_op
 /* The pool may refuse it: then it is as if it had never been born, but that it is counted. Unless somebody who aborts them all has been faster, which makes it a worker's. */
 WF_NOINLINE static int give_to_pool(weft_task *task, birth b, weft_task **handle)
 {
-    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
-        wf_watch_spawn(b.worker, task);
     int err = wf_pool_submit(b.rt, WF_LANE_USER, &task->extra->job);
     if (wf_likely(err == 0))
         return 0;
@@ -234,11 +234,13 @@ WF_INLINE int give_life(weft_task *task, const birth *b, weft_task **handle, uin
         wf_note(&task->flags, (uint16_t)(task->flags.v | WF_TASK_MEMBER));
         bits |= WF_S_JOIN_WAKER;
     }
+    WF_PROBE1(spawn, task->id.v);
+    if (wf_unlikely(blocking) && wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_spawn(b->worker, task); /* once it has a word, whoever aborts them all makes it end */
     wf_state_init(&task->state, bits, 1 + SPARE_AT_BIRTH + (handle != NULL));
     if (handle)
         *handle = task;
     count_spawned(b);
-    WF_PROBE1(spawn, task->id.v);
     if (wf_unlikely(blocking))
         return give_to_pool(task, *b, handle);
     wf_schedule_fresh(b->worker, task);

@@ -420,7 +420,7 @@ WF_INLINE void tell_of_poll(wf_worker *w, weft_task *task, unsigned watched)
 {
     if (watched & WF_TASK_MEASURED && (wf_task_strand(task) || !wf_task_is(task, WF_TASK_STRAND)))
         wf_watch_polled(w, task);
-    if (watched & WF_TASK_WATCHED)
+    if (watched & WF_TASK_WATCHED && wf_task_is(task, WF_TASK_WATCHED))
         wf_watch_poll_begin(w, task);
 }
 
@@ -458,7 +458,7 @@ WF_INLINE void poll_while_here(wf_worker *w, unsigned watched)
         if (!strand)
             continue;
         int left = (int)(intptr_t)wf_ctx_switch(&w->ctx, strand, NULL);
-        if (watched & WF_TASK_WATCHED) {
+        if (watched & WF_TASK_WATCHED && wf_task_is(task, WF_TASK_WATCHED)) {
             wf_exec_set(&w->exec);
             wf_watch_poll_end(w, task, left_for(left));
         }
@@ -535,8 +535,8 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     wf_watch_open(w);
     if ((err = wf_reactor_open(&w->reactor)) < 0)
         return err;
-    w->reactor.hooks = rt->options.hooks.ready ? &rt->options.hooks : NULL;
-    w->reactor.number = index;
+    w->reactor.told = rt->options.hooks.ready ? wf_watch_ready : NULL;
+    w->reactor.teller = w;
     return 0;
 }
 

@@ -33,7 +33,7 @@ typedef struct wf_worker {
     /* The owner's alone. */
     weft_runtime *rt;
     unsigned index;
-    uint8_t born_flags;       /* of each task that is born here: the runtime's watched */
+    uint8_t born_flags;       /* of each task that is born here: the runtime's watched, but WATCHED in a hook */
     bool alone;               /* the only worker: nobody steals */
     bool searching;           /* counted in the runtime's searchers */
     bool fresh_turn;          /* fresh and woken tasks alternate */
@@ -55,6 +55,7 @@ typedef struct wf_worker {
     wf_ctx ctx;                            /* of the loop, while a strand runs */
     wf_body body;                          /* the loop's: it has a context but no stack of the pool's */
     wf_exec exec;                          /* the loop itself, callbacks, and stackless polls: nothing may wait */
+    wf_telling telling;                    /* the hooks that its thread is in */
     jmp_buf recover;                       /* where a panic in a stackless poll goes */
     char panic_text[256];                  /* … and what it said */
     weft_task *pinned_first, *pinned_last; /* pinned tasks that are ready, linked by next */

@@ -17,9 +17,12 @@ typedef enum weft_left {
  * Called by the runtime whose weft_options they are given in, for as long as it lives. Each may be NULL; with all of them NULL nothing is asked at run time.
  *
  * @task: alive during the call: weft_task_id(), weft_task_name() and weft_task_error() may be asked. @worker: who does it, from 0; -1: a thread that is none.
- * The runtime waits for a hook: it must be short, never blocks, and what awaits in it returns WEFT_EDEADLK. It may spawn and wake, from which no hook of
- * its own follows at once. It may be called on a strand's small stack. Several workers call at the same time.
- * For one task the order is: spawn, then any number of (wake, poll_begin, poll_end), then end; the first poll_begin needs no wake. A blocking job has spawn and end only.
+ * The runtime waits for a hook: it must be short and never blocks; what awaits in it returns WEFT_EDEADLK, and a panic in it ends the process. It may be called
+ * on a strand's small stack, and with locks of weft held: so of weft it asks for what is above, and wakes or spawns tasks (not in a group), but no more.
+ * Several workers call at the same time.
+ * A wake in a hook is told of like any other. What is born in a hook is never told of, or a spawn hook that spawns would have no end.
+ * For one task the order is: spawn, then any number of (wake, poll_begin, poll_end), then end; the first poll_begin needs no wake. What is aborted before its
+ * first poll, or is no strand and waits, ends without another poll. A blocking job has spawn and end only.
  */
 typedef struct weft_hooks {
     void *arg;

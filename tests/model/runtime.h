@@ -90,6 +90,7 @@ void wf_watch_park(wf_worker *w) { (void)w; }
 void wf_watch_unpark(wf_worker *w) { (void)w; }
 void wf_watch_open(wf_worker *w) { (void)w; }
 void wf_watch_count_long(wf_worker *w, uint64_t cycles) { (void)w, (void)cycles; }
+void wf_watch_ready(void *worker, int fd, uint64_t bits) { (void)worker, (void)fd, (void)bits; }
 
 uint64_t wf_ids_take(uint64_t n) { return n; }
 void wf_runtime_task_ended(weft_runtime *rt) { (void)rt; }

@@ -297,6 +297,37 @@ Test(state, wake_of_a_pooled_one_queues_nothing)
     cr_assert_eq(wf_state_wake(&s), WF_WAKE_NOTHING);
 }
 
+/* ---- seize -------------------------------------------------------------------------------------------------- */
+
+Test(state, seize_takes_an_idle_one_only_and_once)
+{
+    wf_a64 s = idle(), others[] = {scheduled(), running(), ended(false), ended(true), pooled(), {0}};
+    uint64_t before = s.v;
+    cr_assert(wf_state_seize(&s));
+    cr_assert_eq(s.v, before | WF_S_ACTIVE);
+    cr_assert_not(wf_state_seize(&s), "somebody looks at it already");
+    cr_assert_eq(wf_state_poll_pending(&s), WF_PENDING_IDLE);
+    cr_assert_eq(s.v, before);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        before = others[i].v;
+        cr_assert_not(wf_state_seize(&others[i]));
+        cr_assert_eq(others[i].v, before);
+    }
+}
+
+Test(state, wake_or_abort_while_seized_is_owed_when_it_is_released)
+{
+    wf_a64 woken = idle(), aborted = idle(), walked = idle();
+    cr_assert(wf_state_seize(&woken) && wf_state_seize(&aborted) && wf_state_seize(&walked));
+    cr_assert_eq(wf_state_wake(&woken), WF_WAKE_NOTHING);
+    cr_assert_eq(wf_state_abort(&aborted), WF_WAKE_NOTHING);
+    cr_assert_eq(wf_state_abort_if_alive(&walked), WF_WAKE_NOTHING);
+    cr_assert_eq(wf_state_poll_pending(&woken), WF_PENDING_AGAIN);
+    cr_assert_eq(wf_state_poll_pending(&aborted), WF_PENDING_AGAIN);
+    cr_assert_eq(wf_state_poll_pending(&walked), WF_PENDING_AGAIN);
+    cr_assert(wf_state_poll_begin(&aborted) & WF_S_ABORT);
+}
+
 /* ---- poll --------------------------------------------------------------------------------------------------- */
 
 Test(state, poll_begin_without_a_wake_leaves_the_word)
@@ -518,11 +549,22 @@ Test(state, unref_frees_at_the_last_one_only)
 
 /* ---- every interleaving of a small model ----------------------------------------------------------------------
  *
- * Two pollers with one queue, two wakers, an aborter, a walker that aborts without a reference, and the handle's owner, who
- * joins, gives up joining, or detaches. A step is one atomic operation and what its thread does alone around it. All
+ * Two pollers with one queue, two wakers, an aborter, a walker that aborts without a reference, two who only look at it, without one
+ * either, and the handle's owner, who joins, gives up joining, or detaches. A step is one atomic operation and what its thread does alone around it. All
  * states that can be reached are visited, each once. */
 
-enum { POLLERS = 2, WAKERS = 2, ABORTER = POLLERS + WAKERS, WALKER, OWNER, THREADS, CHOICES = 3, SPARE = 2 };
+enum {
+    POLLERS = 2,
+    WAKERS = 2,
+    ABORTER = POLLERS + WAKERS,
+    WALKER,
+    LOOKER,
+    SECOND_LOOKER,
+    OWNER,
+    THREADS,
+    CHOICES = 3,
+    SPARE = 2
+};
 
 /* Where a thread is: what it does next. */
 enum {
@@ -543,6 +585,8 @@ enum {
     WAKE_WAKE,
     ABORT,
     WALK,
+    LOOK,
+    HOLD, /* it holds it still */
     OWNER_START,
     OWNER_STORE,
     OWNER_UNLOCK,
@@ -565,9 +609,9 @@ typedef struct model { /* no padding: its bytes are its identity */
     uint8_t frees;                /* of the header */
     uint8_t has_output;           /* there is one to take */
     uint8_t joiner, joiner_woken; /* the waker stands in the task; it was woken */
-    uint8_t rest[5];
+    uint8_t rest[3];
 } model;
-_Static_assert(sizeof(model) == 8 + THREADS + 17 && sizeof(model) % 8 == 0, "no padding, whole words");
+_Static_assert(sizeof(model) == 8 + THREADS + 15 && sizeof(model) % 8 == 0, "no padding, whole words");
 
 static wf_a64 *word_of(model *m)
 {
@@ -582,10 +626,10 @@ static bool enqueue(model *m, wf_wake verdict)
     return true;
 }
 
-/* Whether a poller has it, from the queue to the end. */
+/* Whether a poller has it, from the queue to the end, or who looks at it. */
 static int in_hand(const model *m)
 {
-    int n = 0;
+    int n = (m->at[LOOKER] == HOLD) + (m->at[SECOND_LOOKER] == HOLD);
     for (int i = 0; i < POLLERS; i++)
         n += m->at[i] >= POLL_BEGIN && m->at[i] <= POLL_COMPLETE_DETACHED;
     return n;
@@ -701,6 +745,19 @@ static bool step_walker(model *m, uint8_t *at)
     return enqueue(m, verdict);
 }
 
+static bool step_looker(model *m, uint8_t *at)
+{
+    if (*at == HOLD) {
+        *at = END;
+        m->queued += wf_state_poll_pending(word_of(m)) == WF_PENDING_AGAIN;
+        return true;
+    }
+    bool seized = wf_state_seize(&m->word); /* also of a header that is free */
+    EXPECT(!seized || (m->frees == 0 && m->bodies == 0));
+    *at = seized ? HOLD : END;
+    return true;
+}
+
 static bool owner_starts(model *m, uint8_t *at, int choice)
 {
     if (choice == 1) {
@@ -776,7 +833,7 @@ static bool step_owner(model *m, uint8_t *at, int choice)
 static bool step(model *m, int thread, int choice)
 {
     uint8_t *at = &m->at[thread];
-    if (*at == END || (choice > 0 && (*at == FREE || *at == UNREF || thread == ABORTER || thread == WALKER)))
+    if (*at == END || (choice > 0 && (*at == FREE || *at == UNREF || (thread >= ABORTER && thread < OWNER))))
         return false;
     if (*at == FREE) {
         word_of(m)->v = 0;
@@ -796,6 +853,8 @@ static bool step(model *m, int thread, int choice)
         return step_owner(m, at, choice);
     if (thread == WALKER)
         return step_walker(m, at);
+    if (thread == LOOKER || thread == SECOND_LOOKER)
+        return step_looker(m, at);
     *at = UNREF;
     return enqueue(m, wf_state_abort(word_of(m)));
 }
@@ -855,8 +914,8 @@ static void explore_from(bool born_idle, unsigned threads)
         m.at[i] = POLL_TAKE;
     for (int i = POLLERS; i < OWNER; i++)
         if (threads & 1u << i) {
-            m.at[i] = i == ABORTER ? ABORT : i == WALKER ? WALK : WAKE_PRODUCE;
-            references += i != WALKER;
+            m.at[i] = i == ABORTER ? ABORT : i == WALKER ? WALK : i > WALKER ? LOOK : WAKE_PRODUCE;
+            references += i < WALKER;
         }
     m.at[OWNER] = OWNER_START;
     wf_state_init(&m.word, WF_S_HANDLE, references);
@@ -892,6 +951,15 @@ Test(state_model, two_wakers_an_aborter_and_a_walker_end_everything_once)
     explore_from(false, with(WAKER_A, WAKER_B, ABORTER) | 1u << WALKER);
     cr_assert_gt(states, 10000u, "%zu states", states);
     explore_from(true, with(WAKER_A, WAKER_B, ABORTER) | 1u << WALKER);
+}
+
+Test(state_model, two_who_look_cost_no_wake_and_no_end_and_never_have_it_at_once)
+{
+    explore_from(false, with(WAKER_A, LOOKER, SECOND_LOOKER));
+    cr_assert_gt(states, 1000u, "%zu states", states);
+    explore_from(true, with(WAKER_A, LOOKER, SECOND_LOOKER));
+    explore_from(true, with(WAKER_A, ABORTER, LOOKER) | 1u << WALKER);
+    cr_assert_gt(states, 1000u, "%zu states", states);
 }
 
 /* ---- threads -------------------------------------------------------------------------------------------------- */

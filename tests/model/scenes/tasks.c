@@ -3,6 +3,9 @@
  * Workers are as those of runtime/worker.c, with a run queue of one place: a task is in it once or not at all. Stackless, because to the word it is
  * all one. Threads that nobody wakes any more have ended: what must have happened is looked at in the end. */
 #include "../runtime.h"
+#define state_of registry_state_of
+#include <runtime/registry.c>
+#undef state_of
 
 enum { WORKERS = 2, WAKERS = 2 };
 
@@ -20,6 +23,7 @@ static struct {
     wf_aptr queue;
     work work;
     weft_task *task;
+    weft_task place; /* for the header, where some have no reference */
     weft_aborter *aborter;
     weft_waker wakers[WAKERS];
     wf_a32 payloads[WAKERS];
@@ -60,6 +64,8 @@ int wf_pool_submit(weft_runtime *rt, wf_lane lane, wf_job *job)
     (void)rt, (void)lane, (void)job;
     return WEFT_EINVAL;
 }
+
+void wf_heap_walk(wf_heap *heap, void (*fn)(weft_task *task, void *arg), void *arg) { (void)heap, (void)fn, (void)arg; }
 
 /* The model does not see this look. */
 __attribute__((no_sanitize_thread)) static bool cell_is_held(void) { return s.work.cell.state_[0] != 0; }
@@ -126,6 +132,7 @@ static void output_drop(void *output)
 
 static void open_workers(unsigned n)
 {
+    only_place = NULL;
     s.rt.count = n;
     s.rt.options.allocator = wf_malloc_allocator;
     for (unsigned i = 0; i < n; i++) {
@@ -422,3 +429,48 @@ static void storage_is_free(void)
 
 TASK_SCENE(task_in_storage, .setup = in_storage, .finish = storage_is_free, .threads = {worker, wake, detach},
            .preemptions = 2, .stale = 1, .random = 1000);
+
+/* ---- looks -------------------------------------------------------------------------------------------------------------- */
+
+static void in_its_place(void)
+{
+    open_workers(1);
+    only_place = &s.place;
+    spawn_work(true, 1, true);
+    clone_wakers(1);
+}
+
+/* As who takes a backtrace: without a reference, and nobody else has the body meanwhile. */
+static void look(void)
+{
+    if (!wf_registry_seize(&s.place))
+        return;
+    model_check(s.work.polling++ == 0);
+    model_check(s.bodies_dropped == 0 && s.work.polls > 0);
+    model_check(--s.work.polling == 0);
+    wf_registry_release(&s.place);
+}
+
+static void look_twice(void)
+{
+    look();
+    look();
+}
+
+TASK_SCENE(task_looked_at, .setup = in_its_place, .finish = all_is_taken,
+           .threads = {worker, wake, look_twice, join_task}, .preemptions = 1, .random = 3000);
+TASK_SCENE(task_two_look, .setup = in_its_place, .finish = all_is_dropped,
+           .threads = {worker, wake, look, look, give_up_and_detach}, .random = 5000);
+TASK_SCENE(task_look_and_detach, .setup = in_its_place, .finish = all_is_dropped,
+           .threads = {worker, wake, look, detach}, .preemptions = 1, .stale = 1, .random = 2000);
+
+/* Only the abort ends it. */
+static void in_its_place_and_never_woken(void)
+{
+    in_its_place();
+    weft_waker_drop(&s.wakers[0]);
+    model_check(weft_aborter_create(&s.aborter, s.task) == 0);
+}
+
+TASK_SCENE(task_look_and_abort, .setup = in_its_place_and_never_woken, .finish = all_is_aborted,
+           .threads = {worker, abort_and_free, look_twice, leave_and_join}, .preemptions = 1, .random = 3000);
