@@ -67,10 +67,13 @@ int weft_tasks_visit(weft_runtime *rt, int (*fn)(void *arg, const weft_task_info
         return WEFT_EINVAL;
     if (!rt)
         return WEFT_ENORUNTIME;
+    if (!wf_runtime_look_begin(rt))
+        return WEFT_ENOTSUP;
     visit v = {.fn = fn, .arg = arg, .now = wf_now()};
     wf_registry_walk_headers(rt, visit_one, &v);
     for (unsigned i = 0; i < WF_SHELVES && v.verdict == 0; i++)
         visit_shelf(rt, i, &v);
+    wf_runtime_look_end(rt);
     return v.verdict;
 }
 

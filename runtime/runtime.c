@@ -4,6 +4,7 @@
 #include <base/scope.h>
 #include <runtime/monitor.h>
 #include <runtime/runtime.h>
+#include <runtime/sampled.h>
 #include <runtime/strand.h>
 #include <runtime/taker.h>
 #include <signal.h>
@@ -117,6 +118,16 @@ uint64_t wf_runtime_active(weft_runtime *rt, uint64_t *spawned, uint64_t *comple
     return born - done;
 }
 
+bool wf_runtime_look_begin(weft_runtime *rt)
+{
+    if (wf_runtime_phase(rt) == WF_FORKED)
+        return false;
+    wf_add_seq(&rt->lookers, 1);
+    return true;
+}
+
+void wf_runtime_look_end(weft_runtime *rt) { wf_sub_seq(&rt->lookers, 1); }
+
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
 /* Workers take no asynchronous signals: a handler's frame would land on a strand's small stack. */
@@ -179,6 +190,12 @@ static int64_t default_watchdog(const weft_options *o)
 #endif
 }
 
+/* Once it is known whether there is a watchdog. */
+static bool wants_samples(const weft_options *o)
+{
+    return o->watchdog != WEFT_FOREVER || o->flags & WEFT_DUMP_ON_SIGQUIT;
+}
+
 static int read_options(weft_runtime *rt, const weft_options *options, size_t size)
 {
     if (options)
@@ -199,6 +216,8 @@ static int read_options(weft_runtime *rt, const weft_options *options, size_t si
     snprintf(rt->name, sizeof rt->name, "%s", o->name ? o->name : "weft");
     o->name = rt->name;
     rt->watched = o->flags & WEFT_MEASURE || has_hooks(&o->hooks);
+    rt->sampled = wants_samples(o);
+    rt->born_at = wf_now();
     if (o->clock == WEFT_CLOCK_PAUSED)
         wf_paused_clock_init(rt);
     if (o->seed && o->workers == 1) {
@@ -272,6 +291,7 @@ static void release_process(weft_runtime *rt)
 {
     if (needs_taker(rt))
         wf_taker_release();
+    wf_backtrace_unprepare(rt);
     if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER))
         wf_segv_uninstall();
     wf_stacks_release();
@@ -285,10 +305,14 @@ static int acquire_process(weft_runtime *rt)
         return err;
     if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER) && (err = wf_segv_install()) < 0)
         goto release_stacks;
-    if (needs_taker(rt) && (err = wf_taker_acquire()) < 0)
+    if ((err = wf_backtrace_prepare(rt)) < 0)
         goto uninstall;
+    if (needs_taker(rt) && (err = wf_taker_acquire()) < 0)
+        goto unprepare;
     return 0;
 
+unprepare:
+    wf_backtrace_unprepare(rt);
 uninstall:
     if (!(rt->options.flags & WEFT_NO_SEGV_HANDLER))
         wf_segv_uninstall();
@@ -304,6 +328,8 @@ void wf_runtime_free(weft_runtime *rt)
     wf_idle_wake_all(rt);
     wf_runtime_join_threads(rt);
     while (wf_load_acq(&rt->entrants) > 0) /* somebody outside is about to leave his wake */
+        sched_yield();
+    while (wf_load_acq(&rt->lookers) > 0)
         sched_yield();
     for (wf_service *s = rt->services, *next; s; s = next) {
         next = s->next;

@@ -42,6 +42,8 @@ struct weft_runtime {
     bool cpu_each;    /* there is more than one CPU, and one for each worker */
     bool caller_runs; /* no thread of its own for worker 0 */
     bool watched;     /* it has hooks, or measures: see watch.h */
+    bool sampled;     /* its workers may be interrupted, to see where they are: see sampled.h */
+    int64_t born_at;  /* wf_now() */
     wf_worker **workers;
     wf_heap *heap;
     const wf_ai64 *clock; /* &paused_now, or NULL: the real time */
@@ -61,6 +63,7 @@ struct weft_runtime {
     wf_a32 pauses_off;                        /* jobs in flight that forbid it to jump */
 
     alignas(WF_CACHE_LINE) wf_a32 entrants;  /* threads from outside between "counted" and their last touch */
+    wf_a32 lookers;                          /* who reads it for people: it is not freed meanwhile, but may end */
     wf_a64 foreign_spawned;                  /* tasks spawned from outside */
     wf_a64 foreign_completed;                /* … and that ended there: blocking ones, … */
     wf_a64 foreign_panicked, foreign_failed; /* … of which so many so */
@@ -122,6 +125,10 @@ void wf_paused_clock_release(weft_runtime *rt);
 
 /* seq_cst: outsiders announce themselves and then look at it; shutdown changes it and then looks for the announced. */
 static inline wf_phase wf_runtime_phase(weft_runtime *rt) { return (wf_phase)wf_load_seq(&rt->phase); }
+
+/* Who looks from outside, for people, keeps it from being freed. False: it is a forked child's copy, which nobody may look at. */
+bool wf_runtime_look_begin(weft_runtime *rt);
+void wf_runtime_look_end(weft_runtime *rt);
 
 /* spawned - completed, never less than there are. */
 uint64_t wf_runtime_active(weft_runtime *rt, uint64_t *spawned, uint64_t *completed);

@@ -62,6 +62,8 @@ typedef struct wf_worker {
     uint64_t next_id, last_id; /* the block of ids it hands out */
     wf_segv_thread segv;
     pthread_t thread;
+    uintptr_t thread_low, thread_high; /* if it may be interrupted: that thread's stack, as far as it is the worker's */
+    pthread_t thread_known;            /* … which thread's */
 
     /* The owner's: what it has given back to the system, see tidy.c. */
     bool tidy;             /* all that was not needed … */

@@ -274,7 +274,7 @@ static void *timer_root(void *s)
 
 static void *pin_timer_root(void *s)
 {
-    weft_spawn_options options = {.pin = 1};
+    weft_spawn_options options = {.pinned = 1};
     weft_task *task;
     cr_assert_eq(weft_spawn_with(&task, &options, timer_root, s), 0);
     cr_assert_eq(weft_join(task, NULL), 0);
