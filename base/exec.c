@@ -1,7 +1,10 @@
 /* exec.c - which execution runs on this thread, and the one loop around every operation that waits.
  *
  * Owns the execution of ordinary threads: a parker (mutex, condition variable, one flag), reference-counted because wakers may
- * outlive the thread. Strands bring their own (runtime/strand.c). */
+ * outlive the thread. Strands bring their own (runtime/strand.c).
+ *
+ * It also counts the quiet ones: threads that do nothing until somebody wakes them, because they wait here without a deadline, and those that have said
+ * that they never wake anybody. Who wakes one counts it out, before that one has run: so from outside it is never quiet while it is about to act. */
 #include <base/alloc.h>
 #include <base/clock.h>
 #include <base/exec.h>
@@ -22,11 +25,41 @@ typedef struct parker {
     pthread_mutex_t lock;
     pthread_cond_t woken;
     bool notified; /* under lock */
+    bool quiet;    /* under lock: it waits, and is counted as quiet for that */
+    bool ignored;  /* its thread's: that one is counted as quiet as long as it lives */
 } parker;
 
 static pthread_key_t parker_key;
 static pthread_once_t parker_once = PTHREAD_ONCE_INIT;
 static bool parker_key_made;
+
+/* ---- quiet threads ------------------------------------------------------------------------------------------- */
+
+/* Low half: how many; high half: how often that has changed. [QUIET] acq_rel: who sees a thread quiet sees what it did before. */
+static wf_a64 quiet;
+#define ONE_CHANGE (UINT64_C(1) << 32)
+
+uint64_t wf_exec_quiet(void) { return wf_load_acq(&quiet); }
+
+static void count_quiet(bool more)
+{
+    if (!WF_MODEL)
+        wf_add_acqrel(&quiet, more ? ONE_CHANGE + 1 : ONE_CHANGE - 1);
+}
+
+static void quiet_begin_locked(parker *p)
+{
+    p->quiet = !p->ignored;
+    if (p->quiet)
+        count_quiet(true);
+}
+
+static void quiet_end_locked(parker *p)
+{
+    if (p->quiet)
+        count_quiet(false);
+    p->quiet = false;
+}
 
 static void parker_unref(parker *p)
 {
@@ -50,6 +83,7 @@ static void parker_wake_by_ref(const weft_waker *self)
     parker *p = self->data;
     pthread_mutex_lock(&p->lock);
     p->notified = true;
+    quiet_end_locked(p);
     pthread_cond_signal(&p->woken);
     pthread_mutex_unlock(&p->lock);
 }
@@ -75,6 +109,8 @@ static void parker_suspend(wf_exec *self, int64_t deadline)
     int cancel_state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     pthread_mutex_lock(&p->lock);
+    if (!p->notified && deadline == WEFT_FOREVER)
+        quiet_begin_locked(p);
     while (!p->notified) {
         if (deadline == WEFT_FOREVER)
             pthread_cond_wait(&p->woken, &p->lock);
@@ -104,13 +140,27 @@ static const wf_exec_ops parker_ops = {.suspend = parker_suspend, .interruption 
 static void parker_thread_ends(void *arg)
 {
     parker *p = arg;
+    if (p->ignored)
+        count_quiet(false);
     wf_scopes_detach(&p->body);
     wf_dependents_forget(&p->body);
     wf_here_set(NULL);
     parker_unref(p);
 }
 
-static void parker_key_create(void) { parker_key_made = pthread_key_create(&parker_key, parker_thread_ends) == 0; }
+/* Its only thread is the one that forked, and runs. */
+static void in_forked_child(void)
+{
+    parker *p = pthread_getspecific(parker_key);
+    wf_store_rlx(&quiet, p && p->ignored);
+}
+
+static void parker_key_create(void)
+{
+    parker_key_made = pthread_key_create(&parker_key, parker_thread_ends) == 0;
+    if (!WF_MODEL && parker_key_made)
+        pthread_atfork(NULL, NULL, in_forked_child);
+}
 
 static wf_exec *parker_create(void)
 {
@@ -136,6 +186,27 @@ static wf_exec *parker_create(void)
         return NULL;
     }
     return &p->exec;
+}
+
+static bool is_ordinary(const wf_exec *exec) { return exec && exec->ops == &parker_ops; }
+
+int wf_exec_ignore_thread(void)
+{
+    wf_exec *exec = wf_exec_current();
+    if (!exec)
+        return WEFT_ENOMEM;
+    parker *p = is_ordinary(exec) ? wf_container(exec, parker, exec) : NULL;
+    if (!p || p->ignored) /* a runtime knows its own threads */
+        return 0;
+    p->ignored = true;
+    count_quiet(true);
+    return 0;
+}
+
+void wf_exec_count_apart(wf_exec *exec, bool apart)
+{
+    if (is_ordinary(exec) && wf_container(exec, parker, exec)->ignored)
+        count_quiet(!apart);
 }
 
 /* ---- the accessors ------------------------------------------------------------------------------------------ */

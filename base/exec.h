@@ -127,6 +127,14 @@ wf_exec *wf_exec_insist(void);
 /* The same, without making one: NULL on an ordinary thread that never waited. */
 static inline wf_exec *wf_exec_peek(void) { return wf_here(); }
 
+/* How many threads do nothing until somebody wakes them, in the low half, and how often that has changed, in the high half: equal twice, and they were the
+ * same ones all the time. Not those of runtimes. */
+uint64_t wf_exec_quiet(void);
+/* The calling thread wakes nobody: it is one of them until it ends. A runtime's own is none. Returns 0 or WEFT_ENOMEM. */
+int wf_exec_ignore_thread(void);
+/* @exec's thread is @apart from them, or again not, because it is counted elsewhere meanwhile. NULL: it has none. By that thread. */
+void wf_exec_count_apart(wf_exec *exec, bool apart);
+
 /* For workers, around each poll. */
 static inline void wf_exec_set(wf_exec *exec) { wf_here_set(exec); }
 

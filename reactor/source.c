@@ -50,6 +50,24 @@ bool wf_sources_have_room(wf_sources *all)
     return room;
 }
 
+static bool is_awaited(wf_source *s)
+{
+    return wf_load_acq(&s->cells[WF_READ].word) || wf_load_acq(&s->cells[WF_WRITE].word);
+}
+
+/* Chunks stay, and new ones come first. */
+bool wf_sources_awaited(wf_sources *all)
+{
+    wf_spin_lock(&all->lock);
+    struct wf_source_chunk *c = all->chunks;
+    wf_spin_unlock(&all->lock);
+    for (; c; c = c->older)
+        for (int i = 0; i < CHUNK_PLACES; i++)
+            if (is_awaited(&c->places[i]))
+                return true;
+    return false;
+}
+
 static wf_source *place_take(wf_sources *all)
 {
     wf_spin_lock(&all->lock);

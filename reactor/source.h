@@ -83,6 +83,9 @@ void wf_sources_init(wf_sources *all, const weft_allocator *allocator);
 /* The runtime ends and nobody operates any more: close what is left, free the places. Returns how many were left. */
 unsigned wf_sources_destroy(wf_sources *all);
 
+/* Does anybody wait for any of them? True also of who has just ceased to. Any thread; those that come meanwhile may be missed. */
+bool wf_sources_awaited(wf_sources *all);
+
 /* There is a place for the next one, unless somebody else takes it first. False: no memory. Any thread. */
 bool wf_sources_have_room(wf_sources *all);
 

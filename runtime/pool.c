@@ -265,6 +265,21 @@ bool wf_pool_retract(weft_runtime *rt, wf_lane which, wf_job *job)
     return queued;
 }
 
+bool wf_pool_is_idle(weft_runtime *rt, unsigned *threads)
+{
+    pool *p = pool_of(rt);
+    *threads = 0;
+    if (!p)
+        return true;
+    wf_mutex_lock(&p->lock);
+    bool idle = p->busy == 0;
+    for (int i = 0; i < WF_LANES; i++)
+        idle = idle && p->lanes[i].queued == 0;
+    *threads = p->threads;
+    wf_mutex_unlock(&p->lock);
+    return idle;
+}
+
 /* ---- the end that is none ------------------------------------------------------------------------------------ */
 
 void wf_pool_abandon(weft_runtime *rt)

@@ -32,6 +32,9 @@ ssize_t wf_pool_call(wf_lane lane, ssize_t (*call)(void *arg), void *arg);
  * leaves when its job lets it. */
 void wf_pool_abandon(weft_runtime *rt);
 
+/* Is nothing queued and nothing run? Then *@threads do nothing but wait for work, and nobody comes of those that are leaving. */
+bool wf_pool_is_idle(weft_runtime *rt, unsigned *threads);
+
 /* For tests: how long a thread stays without work, from now on. */
 void wf_pool_set_patience(int64_t ns);
 

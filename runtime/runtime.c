@@ -2,6 +2,7 @@
 #include <base/clock.h>
 #include <base/cpus.h>
 #include <base/scope.h>
+#include <runtime/monitor.h>
 #include <runtime/runtime.h>
 #include <runtime/sampled.h>
 #include <runtime/strand.h>
@@ -83,6 +84,14 @@ static void process_init(void)
 
 /* ---- logging, counting --------------------------------------------------------------------------------------- */
 
+void wf_log_text(weft_runtime *rt, weft_log_level level, const char *task, const char *text)
+{
+    if (rt->options.log)
+        rt->options.log(rt->options.log_arg, level, task, text);
+    else
+        fprintf(stderr, "weft: %s\n", text);
+}
+
 void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char *fmt, ...)
 {
     char text[512];
@@ -90,10 +99,7 @@ void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    if (rt->options.log)
-        rt->options.log(rt->options.log_arg, level, task, text);
-    else
-        fprintf(stderr, "weft: %s\n", text);
+    wf_log_text(rt, level, task, text);
 }
 
 /* Completed first: whatever is spawned meanwhile can only make the difference larger (d29). */
@@ -172,14 +178,22 @@ static bool has_hooks(const weft_hooks *h)
     return h->spawn || h->wake || h->poll_begin || h->poll_end || h->end || h->park || h->unpark;
 }
 
-/* The watchdog is on by default where assertions are. */
+/* What nobody asked for must not start a thread where there is to be none, nor report that nothing goes on while time stands still. */
+static int64_t default_watchdog(const weft_options *o)
+{
+#ifdef NDEBUG
+    (void)o;
+    return WEFT_FOREVER;
+#else
+    bool none = o->flags & WEFT_CURRENT_THREAD || o->clock == WEFT_CLOCK_PAUSED;
+    return none ? WEFT_FOREVER : 100 * WEFT_MS;
+#endif
+}
+
+/* Once it is known whether there is a watchdog. */
 static bool wants_samples(const weft_options *o)
 {
-    bool watchdog = o->watchdog > 0 && o->watchdog != WEFT_FOREVER;
-#ifndef NDEBUG
-    watchdog = watchdog || (o->watchdog == 0 && o->clock == WEFT_CLOCK_REAL);
-#endif
-    return watchdog || o->flags & WEFT_DUMP_ON_SIGQUIT;
+    return o->watchdog != WEFT_FOREVER || o->flags & WEFT_DUMP_ON_SIGQUIT;
 }
 
 static int read_options(weft_runtime *rt, const weft_options *options, size_t size)
@@ -195,6 +209,8 @@ static int read_options(weft_runtime *rt, const weft_options *options, size_t si
         o->stack_size = WF_DEFAULT_STACK;
     if (o->shutdown_grace == 0)
         o->shutdown_grace = 10 * WEFT_SEC;
+    if (o->watchdog == 0)
+        o->watchdog = default_watchdog(o);
     if (!o->allocator.alloc && !o->allocator.free)
         o->allocator = wf_malloc_allocator;
     snprintf(rt->name, sizeof rt->name, "%s", o->name ? o->name : "weft");
@@ -210,7 +226,8 @@ static int read_options(weft_runtime *rt, const weft_options *options, size_t si
         rt->chance = &rt->choices;
     }
     bool sane = o->workers <= WF_MAX_WORKERS && o->stack_size >= 16 * 1024 && o->stack_size <= 1 << 30 &&
-                o->shutdown_grace > 0 && o->clock <= WEFT_CLOCK_PAUSED && o->allocator.alloc && o->allocator.free;
+                o->shutdown_grace > 0 && o->watchdog > 0 && o->clock <= WEFT_CLOCK_PAUSED && o->allocator.alloc &&
+                o->allocator.free;
     return sane ? 0 : WEFT_EINVAL;
 }
 
@@ -349,7 +366,8 @@ static int create(weft_runtime **out, const weft_options *options, size_t size, 
         return err;
     }
     enlist(rt);
-    if ((err = init_shared(rt)) < 0 || (err = open_workers(rt)) < 0 || (err = start_threads(rt)) < 0) {
+    if ((err = init_shared(rt)) < 0 || (err = open_workers(rt)) < 0 || (err = start_threads(rt)) < 0 ||
+        (err = wf_monitor_start(rt)) < 0) {
         wf_runtime_free(rt);
         return err;
     }
@@ -386,6 +404,7 @@ static void drive_begin(wf_worker *w, drive *d)
     else
         wf_signals_block(&d->mask);
     d->before = wf_exec_peek();
+    wf_exec_count_apart(d->before, true);
     wf_worker_enter(w);
 }
 
@@ -393,6 +412,7 @@ static void drive_end(wf_worker *w, drive *d)
 {
     wf_worker_leave(w);
     wf_exec_set(d->before);
+    wf_exec_count_apart(d->before, false);
     pthread_sigmask(SIG_SETMASK, &d->mask, NULL);
 }
 
@@ -417,12 +437,14 @@ static void ring(weft_waker *self) { ring_by_ref(self); }
 static void ring_drop(weft_waker *self) { (void)self; }
 static const weft_waker_ops ring_ops = {.clone = ring_clone, .wake = ring, .wake_by_ref = ring_by_ref, .drop = ring_drop};
 
-static void wake_when_done(weft_task *task, weft_waker waker)
+/* False: it has ended already. */
+static bool wake_when_done(weft_task *task, weft_waker waker)
 {
     if (wf_state_join_lock(&task->state) != WF_JOIN_LOCKED)
-        return;
+        return false;
     task->joiner = waker;
     wf_state_join_unlock(&task->state, true);
+    return true;
 }
 
 /* Without an end the runtime was abandoned, and nobody will poll it again. */
@@ -503,25 +525,38 @@ int weft_run_sized(const weft_options *options, size_t size, weft_fn fn, void *a
     return err;
 }
 
-/* Wakes whoever waits on the runtime's condition. */
+/* Wakes whoever waits on the runtime's condition. Once for each root: from here on its caller may do anything. */
 static void ended_by_ref(const weft_waker *self)
 {
     weft_runtime *rt = self->data;
     wf_mutex_lock(&rt->lock);
+    rt->awaited--;
     pthread_cond_broadcast(&rt->ended);
     wf_mutex_unlock(&rt->lock);
 }
 static void ended(weft_waker *self) { ended_by_ref(self); }
 static const weft_waker_ops ended_ops = {.clone = ring_clone, .wake = ended, .wake_by_ref = ended_by_ref, .drop = ring_drop};
 
+static void note_awaited(weft_runtime *rt, unsigned more)
+{
+    wf_mutex_lock(&rt->lock);
+    rt->awaited += more;
+    wf_mutex_unlock(&rt->lock);
+}
+
 /* Not by weft_join(): that would wait for ever if the runtime were abandoned meanwhile. */
 static int await_root(weft_runtime *rt, weft_task *task, void **result)
 {
-    wake_when_done(task, (weft_waker){&ended_ops, rt});
+    wf_exec *self = wf_exec_peek();
+    wf_exec_count_apart(self, true);
+    note_awaited(rt, 1);
+    if (!wake_when_done(task, (weft_waker){&ended_ops, rt}))
+        note_awaited(rt, -1u);
     wf_mutex_lock(&rt->lock);
     while (!weft_is_finished(task) && wf_runtime_phase(rt) < WF_ABANDONED)
         pthread_cond_wait(&rt->ended, &rt->lock.m);
     wf_mutex_unlock(&rt->lock);
+    wf_exec_count_apart(self, false);
     return take_root(task, result);
 }
 

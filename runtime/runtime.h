@@ -78,8 +78,11 @@ struct weft_runtime {
     wf_aptr pool;     /* of the services, the one that is asked for most: see pool.c. NULL: nobody has needed it yet */
     bool finished;    /* under lock: shutdown is over, the runtime may be freed */
     bool driven;      /* under lock: a thread is worker 0 (caller_runs) */
+    unsigned awaited; /* under lock: threads in weft_block_on() whose root has not ended */
     unsigned threads; /* running worker threads; written by who creates and joins them */
     pthread_cond_t ended; /* under lock: a task ended during shutdown */
+    wf_a32 handed_out;    /* a worker's loop was: nobody knows what else goes on in it */
+    wf_a64 ended_before;  /* tasks that had ended when shutdown began */
     wf_node all;          /* in the process's list of runtimes */
 };
 
@@ -158,7 +161,9 @@ uint64_t wf_ids_take(uint64_t n);
 /* Where an operation of @exec arms a source of @rt: this worker's reactor if it is one of @rt's, else any. */
 wf_reactor *wf_reactor_here(weft_runtime *rt, const wf_exec *exec);
 
+/* @task: its name, or "". The first is for one line, the second for a text of any length. */
 void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char *fmt, ...) WEFT_PRINTF(4, 5);
+void wf_log_text(weft_runtime *rt, weft_log_level level, const char *task, const char *text);
 
 /* The service made by @create if @slot is still empty. Created under the runtime's lock; NULL: out of memory or shutting down. */
 wf_service *wf_runtime_service(weft_runtime *rt, wf_service *(*create)(weft_runtime *rt, int *err),

@@ -8,10 +8,11 @@
  *   4b. the grace is over: the phase becomes ABANDONED. Workers and the pool's threads leave when their task or job lets them; what
  *       would not end is named in the log; the memory is kept, because those tasks still use it */
 #include <base/clock.h>
+#include <runtime/monitor.h>
 #include <runtime/registry.h>
 #include <time.h>
 
-enum { RECHECK = 10 * 1000 * 1000, MOST_NAMED = 20 };
+enum { RECHECK = 10 * 1000 * 1000 };
 
 /* ---- aborting everything ------------------------------------------------------------------------------------- */
 
@@ -95,31 +96,12 @@ static void stop_threads(weft_runtime *rt)
     wf_runtime_join_threads(rt);
 }
 
-typedef struct naming {
-    weft_runtime *rt;
-    unsigned named;
-} naming;
-
-/* Its header may be given up, and even be with the system, at any line of this. */
-static void name_one(weft_task *task, void *arg)
-{
-    naming *n = arg;
-    uint64_t word = wf_load_acq(&task->state);
-    if (wf_state_refs(word) == 0 || word & WF_S_DONE || n->named++ >= MOST_NAMED)
-        return;
-    char name[64];
-    wf_task_copy_label(task, name, sizeof name);
-    wf_log(n->rt, WEFT_LOG_ERROR, name, "shutdown: task \"%s\" (#%llu) would not stop: %s", name,
-           (unsigned long long)wf_noted(&task->id), weft_task_state_name(weft_task_state(task)));
-}
-
 static void abandon(weft_runtime *rt)
 {
-    naming names = {.rt = rt};
     wf_swap_seq(&rt->phase, WF_ABANDONED);
     wf_idle_wake_all(rt);
     wf_pool_abandon(rt);
-    wf_registry_walk(rt, name_one, &names);
+    wf_monitor_report_left(rt);
     wf_log(rt, WEFT_LOG_ERROR, "", "shutdown: abandoned with %llu tasks that would not stop",
            (unsigned long long)wf_runtime_active(rt, NULL, NULL));
 }
@@ -128,7 +110,12 @@ static void abandon(weft_runtime *rt)
 static bool begin_closing(weft_runtime *rt)
 {
     uint32_t phase = WF_RUNNING;
-    return wf_cas_strong_seq(&rt->phase, &phase, WF_CLOSING);
+    if (!wf_cas_strong_seq(&rt->phase, &phase, WF_CLOSING))
+        return false;
+    uint64_t ended;
+    wf_runtime_active(rt, NULL, &ended);
+    wf_store_rlx(&rt->ended_before, ended);
+    return true;
 }
 
 static void run_worker(void *worker) { wf_worker_run(worker, NULL, NULL); }

@@ -2,7 +2,8 @@
  *
  * The first watch of a number remembers its action, the last one puts it back. libuv shares its handler between all of its
  * loops, also those that are not weft's: while one of these still watches, libuv's handler is what is put back. Between libuv's
- * "default" and the former action there are two system calls; libuv offers no way around them.
+ * "default" and the former action there are two system calls; libuv offers no way around them. What the program has put on top of the watches
+ * meanwhile is its last word, and stays.
  *
  * A handler may have begun on another thread, and come to libuv's tree only when the watch has left it: then nobody would have seen
  * that signal. So weft's handler stands before libuv's and has a gate per number:
@@ -113,6 +114,24 @@ static bool put_back_locked(int number)
     return now.sa_handler == SIG_DFL;
 }
 
+/* True: the action is neither weft's nor libuv's, but a later one of the program's. */
+static bool is_overruled(int number, struct sigaction *now)
+{
+    sigaction(number, NULL, now);
+    return now->sa_handler != on_arrival && now->sa_handler != libuvs.sa_handler;
+}
+
+/* The last watch ends. True: libuv has it no more. */
+static bool stop_last_locked(wf_watch *watch, int number)
+{
+    struct sigaction on_top;
+    bool overruled = is_overruled(number, &on_top);
+    uv_signal_stop(&watch->handle); /* this sets the default */
+    if (overruled)
+        sigaction(number, &on_top, NULL);
+    return overruled || put_back_locked(number);
+}
+
 /* True: it was the last. */
 static bool unlink_locked(wf_watch *watch, int number)
 {
@@ -128,8 +147,7 @@ static bool unwatch_locked(wf_watch *watch, int number, bool pass_on)
         return false;
     }
     close_gate(gate);
-    uv_signal_stop(&watch->handle);
-    bool is_back = put_back_locked(number);
+    bool is_back = stop_last_locked(watch, number);
     pass_on |= !is_back; /* somebody else's loop waits for it */
     if (end_closing(gate, pass_on) && pass_on)
         raise_again(number);

@@ -44,6 +44,7 @@ struct wf_watchers {
     wf_a32 stop;
     wf_mutex lock;
     wf_list due; /* under lock: waiters to be woken */
+    int joined;  /* under lock: waiters ever */
     wf_watcher of[WF_LAST_SIGNAL + 1];
 };
 
@@ -318,6 +319,25 @@ wf_watchers *wf_watchers_of(weft_runtime *rt, int *err)
     return service ? wf_container(service, wf_watchers, service) : NULL;
 }
 
+static wf_service *make_none(weft_runtime *rt, int *err)
+{
+    (void)rt, (void)err;
+    return NULL;
+}
+
+int wf_watchers_joined(weft_runtime *rt)
+{
+    int err;
+    wf_service *service = wf_runtime_service(rt, make_none, watchers_stop, &err);
+    if (!service)
+        return -1;
+    wf_watchers *all = wf_container(service, wf_watchers, service);
+    wf_mutex_lock(&all->lock);
+    int joined = all->joined;
+    wf_mutex_unlock(&all->lock);
+    return joined;
+}
+
 /* ---- waiters ------------------------------------------------------------------------------------------------- */
 
 void wf_watch_lock(wf_signal_waiter *self) WF_NO_THREAD_SAFETY { wf_mutex_lock(&self->watcher->all->lock); }
@@ -333,6 +353,8 @@ void wf_watch_join(wf_watchers *all, wf_signal_waiter *self, int number)
     wf_node_init(&self->due);
     wf_mutex_lock(&all->lock);
     wf_list_push_back(&self->watcher->waiters, &self->node);
+    if (all->joined < INT_MAX)
+        all->joined++;
     wf_mutex_unlock(&all->lock);
     uv_async_send(&all->bell);
 }

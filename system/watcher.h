@@ -27,6 +27,9 @@ wf_watchers *wf_watchers_of(weft_runtime *rt, int *err);
 /* Takes part from now on. Its user has set ->twin, ->orphaned and initialized ->node; the rest is set here. */
 void wf_watch_join(wf_watchers *all, wf_signal_waiter *self, int number);
 
+/* How many have ever taken part in @rt; -1: it has no thread for signals. */
+int wf_watchers_joined(weft_runtime *rt);
+
 /* Soon afterwards, with the last one gone, the signal does again what it did before. @pass_on: what still arrives till then is raised
  * again, to do that too; otherwise it is lost. Forgets the waker. */
 void wf_watch_leave(wf_signal_waiter *self, bool pass_on);
