@@ -11,6 +11,9 @@ typedef struct {
     uint8_t v;
 } wf_a8;
 typedef struct {
+    uint16_t v;
+} wf_a16;
+typedef struct {
     uint32_t v;
 } wf_a32;
 /* Machines with 32-bit words may align 64 bits to 4 bytes, and across two cache lines nothing is atomic. */
@@ -61,8 +64,24 @@ typedef struct {
 #define wf_or_acqrel(p, x) __atomic_fetch_or(&(p)->v, (x), __ATOMIC_ACQ_REL)
 #define wf_and_acqrel(p, x) __atomic_fetch_and(&(p)->v, (x), __ATOMIC_ACQ_REL)
 
-/* A counter with one writer: readers on other threads see a value that was true a moment ago. No read-modify-write. */
+/* What is written down for people who watch: no decision depends on it, so the explorer of interleavings need not try when it is read. */
+#if WF_MODEL
+#define wf_note(p, x) ((void)((p)->v = (x)))
+#define wf_noted(p) ((p)->v)
+#else
+#define wf_note(p, x) wf_store_rlx(p, x)
+#define wf_noted(p) wf_load_rlx(p)
+#endif
+
+/* A 64-bit counter with one writer: readers on other threads see a value that was true a moment ago. No read-modify-write, as far as others can see;
+ * compilers make three instructions of that. */
+#if defined(__x86_64__) && defined(__LP64__) && !WF_TSAN && !WF_MODEL
+#define wf_count(p, x) __asm__("addq %1, %0" : "+m"((p)->v) : "er"((uint64_t)(x)) : "cc")
+#define wf_count_rel(p, x) __asm__ volatile("addq %1, %0" : "+m"((p)->v) : "er"((uint64_t)(x)) : "cc", "memory")
+#else
 #define wf_count(p, x) wf_store_rlx(p, wf_load_rlx(p) + (x))
+#define wf_count_rel(p, x) wf_store_rel(p, wf_load_rlx(p) + (x))
+#endif
 
 static inline void wf_cpu_relax(void)
 {

@@ -41,6 +41,11 @@
 #define WF_ASAN 0
 #endif
 
+/* 1: this is played by the explorer of interleavings (tests/model). */
+#ifndef WF_MODEL
+#define WF_MODEL 0
+#endif
+
 #define WF_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define WF_MAX(a, b) ((a) > (b) ? (a) : (b))
 

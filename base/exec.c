@@ -128,6 +128,7 @@ static wf_exec *parker_create(void)
     p->exec.ops = &parker_ops;
     p->exec.budget = WF_BUDGET;
     p->exec.body = &p->body;
+    p->exec.waits = &p->exec.unread;
     p->exec.wake_by = WEFT_FOREVER;
     p->exec.cx = (weft_context){.waker = {&parker_waker_ops, p}, .exec = &p->exec};
     if (pthread_setspecific(parker_key, p) != 0) {

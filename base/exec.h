@@ -67,11 +67,12 @@ typedef struct wf_exec_ops {
 
 typedef struct wf_exec {
     const wf_exec_ops *ops;
-    const wf_a64 *signs;      /* a strand's task word: without WF_SIGNS in it nothing interrupts. NULL: ask ops */
-    weft_context cx;          /* with this execution's own waker */
-    wf_body *body;            /* the innermost one that runs in it */
-    weft_task *task;          /* the task, or NULL outside one */
-    weft_runtime *rt;         /* where it spawns and opens sockets, or NULL */
+    const wf_a64 *signs; /* a strand's task word: without WF_SIGNS in it nothing interrupts. NULL: ask ops */
+    weft_context cx;     /* with this execution's own waker */
+    wf_body *body;       /* the innermost one that runs in it */
+    wf_a64 *waits;       /* where it says what it waits for: the task's word, or one that nobody reads; see waits.h */
+    weft_task *task;     /* the task, or NULL outside one */
+    weft_runtime *rt;    /* where it spawns and opens sockets, or NULL */
     struct wf_worker *worker; /* who polls it right now; NULL on an ordinary thread */
     struct wf_timers *timers; /* where futures that it polls arm theirs; NULL on an ordinary thread: see wake_by */
     const wf_ai64 *clock;     /* what weft_now() says to it; NULL: the real time */
@@ -79,6 +80,7 @@ typedef struct wf_exec {
     int64_t wake_by; /* an ordinary thread's: the earliest timer among the futures that it polled since it last waited */
     weft_scope *cause;  /* of the last interruption; NULL: an abort */
     char *detail;       /* text of the last failure, WF_DETAIL_SIZE bytes once there was one; freed with the context */
+    wf_a64 unread;      /* for waits of who is no task */
     uint32_t budget;    /* operations left before it must let others run; unused on ordinary threads */
     uint32_t callbacks; /* > 0: inside a drop or the like, where nothing may wait and no task is current */
     bool met_abort;     /* an await has returned WEFT_ECANCELED because of an abort */

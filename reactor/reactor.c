@@ -193,3 +193,15 @@ bool wf_reactor_ring(wf_reactor *r, uint32_t ring)
         wf_set_ring(r);
     return true;
 }
+
+/* ---- hooks --------------------------------------------------------------------------------------------------- */
+
+void wf_reactor_tell_hook(wf_reactor *r, const wf_source *s, uint64_t bits)
+{
+    wf_exec *exec = wf_exec_peek();
+    if (exec)
+        exec->callbacks++;
+    r->hooks->ready(r->hooks->arg, (int)r->number, wf_load_rlx(&s->fd), (bits & WF_SRC_RRDY) != 0, (bits & WF_SRC_WRDY) != 0);
+    if (exec)
+        exec->callbacks--;
+}

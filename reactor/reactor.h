@@ -9,7 +9,9 @@
 #include <base/atomic.h>
 #include <base/lock.h>
 #include <pthread.h>
+#include <reactor/source.h>
 #include <uv.h>
+#include <weft/hooks.h>
 
 enum { WF_BATCH = 256 }; /* most events fetched at once */
 
@@ -35,13 +37,23 @@ typedef struct wf_reactor {
     uv_prepare_t last_look;       /* held: once handed out */
     bool (*has_work)(void *user); /* held: … asks its owner before each wait */
     void *user;
-    int64_t loop_turned; /* held: wf_now() when libuv itself last had a turn */
-    unsigned room;       /* held: how many events may still be fetched in this turn */
-    int set;             /* the backend's descriptor, or -1 */
-    int bell;            /* eventfd, or -1 */
-    uv_poll_t watch;     /* held: the set (or the bell) within the loop */
-    void *backend;       /* held: the backend's own */
+    int64_t loop_turned;     /* held: wf_now() when libuv itself last had a turn */
+    unsigned room;           /* held: how many events may still be fetched in this turn */
+    int set;                 /* the backend's descriptor, or -1 */
+    int bell;                /* eventfd, or -1 */
+    uv_poll_t watch;         /* held: the set (or the bell) within the loop */
+    void *backend;           /* held: the backend's own */
+    const weft_hooks *hooks; /* constant: to be told of each event; or NULL */
+    unsigned number;         /* … as this worker's */
 } wf_reactor;
+
+/* Its hook hears of an event, before those who wait for it do. */
+void wf_reactor_tell_hook(wf_reactor *r, const wf_source *s, uint64_t bits);
+static inline void wf_reactor_tell(wf_reactor *r, const wf_source *s, uint64_t bits)
+{
+    if (wf_unlikely(r->hooks != NULL))
+        wf_reactor_tell_hook(r, s, bits);
+}
 
 /* Returns 0 or a negative code with nothing left behind. */
 int wf_reactor_open(wf_reactor *r);

@@ -48,12 +48,15 @@ static void expect(const struct epoll_event *events, int i, int n)
         wf_wake_cell_expect(&s->cells[WF_READ]);
 }
 
-static void deliver(const struct epoll_event *event)
+static void deliver(wf_reactor *r, const struct epoll_event *event)
 {
     uint64_t data = event->data.u64;
     wf_source *s = source_of(event);
-    if (s) /* else the bell: waking up was all it wanted */
-        wf_source_deliver(s, (uint16_t)(data >> GENERATION_SHIFT), deliverable(event->events));
+    if (!s)
+        return; /* the bell: waking up was all it wanted */
+    uint64_t bits = deliverable(event->events);
+    wf_reactor_tell(r, s, bits);
+    wf_source_deliver(s, (uint16_t)(data >> GENERATION_SHIFT), bits);
 }
 
 /* One batch a turn: with more than that ready, the tasks of the first come to run before the next is fetched. */
@@ -65,7 +68,7 @@ unsigned wf_set_wait(wf_reactor *r, int timeout)
     int n = epoll_wait(r->set, events, (int)WF_MIN(r->room, WF_BATCH), timeout);
     for (int i = 0; i < n; i++) {
         expect(events, i, n);
-        deliver(&events[i]);
+        deliver(r, &events[i]);
     }
     if (n <= 0)
         return 0;

@@ -102,6 +102,7 @@ static int begin(duty *d, weft_task *task)
     d->exec = (wf_exec){.ops = &duty_ops,
                         .cx = {.waker = d->thread->cx.waker, .exec = &d->exec},
                         .body = &d->body,
+                        .waits = &d->exec.unread,
                         .task = task,
                         .rt = task->rt,
                         .wake_by = WEFT_FOREVER,
@@ -149,28 +150,25 @@ static void drop_result(weft_task *task, void *value)
 static void run_body(duty *d, weft_task *task)
 {
     void *value;
-    int status = perform(d, task->body.fn, task->value, &value);
+    int status = perform(d, task->body.fn, task->value.v, &value);
     if (status == WEFT_EPANIC) {
         wf_task_set_error(task, d->text);
         drop_result(task, value);
         value = NULL;
     }
-    task->status = status;
-    task->value = value;
+    wf_task_set_output(task, status, value);
 }
 
 /* Without an execution it never starts. */
 static void stillborn(weft_task *task, int err)
 {
-    wf_call_back(task->extra->drop_arg, task->value);
-    task->status = WEFT_EFAILED;
-    task->value = (void *)(intptr_t)err;
+    wf_call_back(task->extra->drop_arg, task->value.v);
+    wf_task_set_output(task, WEFT_EFAILED, (void *)(intptr_t)err);
 }
 
 static void run_task(weft_task *task)
 {
     duty d = {.closes = true};
-    wf_store_rlx(&task->poller, 1);
     int err = begin(&d, task);
     if (err < 0) {
         stillborn(task, err);
@@ -179,7 +177,6 @@ static void run_task(weft_task *task)
     }
     run_body(&d, task);
     d.exec.task = NULL; /* from here on it is a callback's context: the runtime, and no task */
-    wf_store_rlx(&task->poller, 0);
     wf_task_complete(NULL, task);
     end(&d);
     free(d.exec.detail);

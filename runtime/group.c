@@ -141,8 +141,8 @@ static void child_ended(weft_waker *self)
 {
     wf_member *m = self->data;
     weft_group *g = m->group;
-    int status = m->task->status;
-    void *value = m->task->value;
+    int status = wf_task_status(m->task);
+    void *value = m->task->value.v;
     bool discard = g->options.discard;
     bool failed = status < 0 && status != WEFT_EABORTED;
     if (discard)
@@ -183,7 +183,7 @@ static bool is_child(const weft_group *g)
 {
     const wf_exec *exec = wf_exec_peek();
     const weft_task *task = exec ? exec->task : NULL;
-    return task && task->flags & WF_TASK_MEMBER && ((wf_member *)task->joiner.data)->group == g;
+    return task && wf_task_is(task, WF_TASK_MEMBER) && ((wf_member *)task->joiner.data)->group == g;
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include <base/clock.h>
 #include <base/cpus.h>
 #include <runtime/runtime.h>
+#include <runtime/watch.h>
 
 enum { TICK = 5 * 1000 * 1000, STUCK = 2 * 1000 * 1000 };
 
@@ -69,8 +70,10 @@ void wf_idle_notify(weft_runtime *rt)
 {
     do {
         uint32_t none = 0;
-        if (wf_load_seq(&rt->searchers) != 0)
+        if (wf_load_seq(&rt->searchers) != 0) {
+            wf_add_rlx(&rt->wakes_saved, 1);
             return; /* that one looks at everything again before it sleeps */
+        }
         if (!wf_cas_strong_seq(&rt->searchers, &none, 1))
             return;
         if (any_sleeper(rt, ring, WF_RUNG_TO_SEARCH))
@@ -126,6 +129,7 @@ static void rescue(wf_worker *w, wf_worker *stuck, int64_t now)
 {
     if (!wf_idle_is_stuck(stuck, now) || now - wf_load_rlx(&stuck->reactor.last_turn) < STUCK)
         return; /* another rescuer has just been here */
+    wf_worker_note_time(stuck, now);
     if (!wf_reactor_turn(&stuck->reactor, now, wf_ring_room(&w->woken)))
         return;
     wf_timers_expire(&stuck->timers, wf_worker_time(stuck, now));
@@ -218,10 +222,29 @@ static void wait_until_woken(wf_worker *w, int64_t now)
     int cpu = wf_cpu_here();
     if (watch(w)) {
         wf_patience_learn(&w->patience, wf_cycles() - since);
+        wf_count(&w->wakes_saved, 1);
         return;
     }
     sleep_until_woken(w, now);
+    if (!wf_reactor_is_parked(&w->reactor))
+        wf_count(&w->wakes_sent, 1);
     wf_patience_learn(&w->patience, waited_for_ring(w, since, cpu));
+}
+
+/* Told to those who watch. Returns wf_now(). */
+static int64_t pass_time(wf_worker *w, int64_t now)
+{
+    WF_PROBE1(park, w->index);
+    if (wf_unlikely(w->born_flags))
+        wf_watch_park(w);
+    wf_worker_note_asleep(w, now);
+    wait_until_woken(w, now);
+    now = wf_now();
+    wf_worker_note_awake(w, now);
+    WF_PROBE1(unpark, w->index);
+    if (wf_unlikely(w->born_flags))
+        wf_watch_unpark(w);
+    return now;
 }
 
 void wf_idle_park(wf_worker *w)
@@ -232,12 +255,12 @@ void wf_idle_park(wf_worker *w)
     if (w->searching)
         wf_idle_search_end(w, false);
     if (!work_in_sight(w, now) && !(w->rt->clock && wf_paused_clock_jumps(w)))
-        wait_until_woken(w, now);
+        now = pass_time(w, now);
     set_parked(w, false);
     if (wf_reactor_park_end(&w->reactor) == WF_RUNG_TO_SEARCH)
         w->searching = true;
-    now = wf_now();
     wf_store_rlx(&w->seen_at, now);
+    wf_worker_note_time(w, now);
     wf_timers_expire(&w->timers, wf_worker_time(w, now));
     if (!w->alone)
         wf_idle_rescue(w, now);

@@ -116,16 +116,16 @@ int weft_wait(weft_task *task)
 
 static void drop_output(weft_task *task)
 {
-    if (task->status == 0 && task->value && task->extra)
-        wf_call_back(task->extra->drop_result, task->value);
+    if (wf_task_status(task) == 0 && task->value.v && task->extra)
+        wf_call_back(task->extra->drop_result, task->value.v);
 }
 
 /* It has ended, and the caller gives up the handle. */
 static int take(weft_task *task, void **result)
 {
-    int status = task->status;
+    int status = wf_task_status(task);
     if (result)
-        *result = task->value;
+        *result = task->value.v;
     else
         drop_output(task);
     wf_task_unref(task);
@@ -226,9 +226,20 @@ void weft_aborter_free(weft_aborter *aborter)
 
 int weft_is_finished(const weft_task *task) { return task ? wf_state_done((wf_a64 *)&task->state) : 0; }
 
-uint64_t weft_task_id(const weft_task *task) { return task ? task->id : 0; }
+uint64_t weft_task_id(const weft_task *task) { return task ? task->id.v : 0; }
 
 const char *weft_task_name(const weft_task *task) { return task ? wf_task_label(task) : ""; }
+
+static weft_task_state_t polled_state(uint64_t track)
+{
+    return track & WF_TRACK_RUNNING ? WEFT_TASK_RUNNING : WEFT_TASK_SCHEDULED;
+}
+
+/* On a thread of the pool, if it has left the queue. */
+static weft_task_state_t pool_state(uint64_t word)
+{
+    return word & WF_S_POOLED ? WEFT_TASK_SCHEDULED : WEFT_TASK_RUNNING;
+}
 
 weft_task_state_t weft_task_state(const weft_task *task)
 {
@@ -237,7 +248,7 @@ weft_task_state_t weft_task_state(const weft_task *task)
         return word & WF_S_CANCELLED ? WEFT_TASK_CANCELLED : WEFT_TASK_COMPLETED;
     if (!(word & WF_S_ACTIVE))
         return WEFT_TASK_IDLE;
-    return wf_load_rlx(&task->poller) ? WEFT_TASK_RUNNING : WEFT_TASK_SCHEDULED;
+    return wf_task_is(task, WF_TASK_BLOCKING) ? pool_state(word) : polled_state(wf_noted(&task->track));
 }
 
 const char *weft_task_state_name(weft_task_state_t state)
@@ -248,7 +259,7 @@ const char *weft_task_state_name(weft_task_state_t state)
 
 const char *weft_task_error(const weft_task *task)
 {
-    if (!task || !weft_is_finished(task) || task->status != WEFT_EPANIC)
+    if (!task || !weft_is_finished(task) || wf_task_status(task) != WEFT_EPANIC)
         return "";
     return task->extra && task->extra->error ? task->extra->error : "panicked (no memory for the message)";
 }

@@ -155,6 +155,12 @@ static int start_threads(weft_runtime *rt)
 
 /* ---- creation ------------------------------------------------------------------------------------------------ */
 
+/* But for ready, which the reactors call. */
+static bool has_hooks(const weft_hooks *h)
+{
+    return h->spawn || h->wake || h->poll_begin || h->poll_end || h->end || h->park || h->unpark;
+}
+
 static int read_options(weft_runtime *rt, const weft_options *options, size_t size)
 {
     if (options)
@@ -172,6 +178,7 @@ static int read_options(weft_runtime *rt, const weft_options *options, size_t si
         o->allocator = wf_malloc_allocator;
     snprintf(rt->name, sizeof rt->name, "%s", o->name ? o->name : "weft");
     o->name = rt->name;
+    rt->watched = o->flags & WEFT_MEASURE || has_hooks(&o->hooks);
     if (o->clock == WEFT_CLOCK_PAUSED)
         wf_paused_clock_init(rt);
     if (o->seed && o->workers == 1) {
@@ -207,7 +214,10 @@ static int init_shared(weft_runtime *rt)
 {
     wf_mutex_init(&rt->lock);
     pthread_cond_init(&rt->ended, NULL);
-    wf_list_init(&rt->stored);
+    for (int i = 0; i < WF_SHELVES; i++) {
+        wf_mutex_init(&rt->shelves[i].lock);
+        wf_list_init(&rt->shelves[i].tasks);
+    }
     wf_sources_init(&rt->sources, &rt->options.allocator);
     wf_store_rlx(&rt->active_at, wf_now());
     rt->heap = wf_heap_create();
@@ -290,6 +300,8 @@ void wf_runtime_free(weft_runtime *rt)
     release_process(rt);
     pthread_cond_destroy(&rt->ended);
     wf_mutex_destroy(&rt->lock);
+    for (int i = 0; i < WF_SHELVES; i++)
+        wf_mutex_destroy(&rt->shelves[i].lock);
     free(rt);
 }
 

@@ -24,6 +24,14 @@ typedef struct wf_service {
     struct wf_service *next;
 } wf_service;
 
+/* Live tasks in callers' memory, which no walk over headers meets: see registry.h. */
+typedef struct wf_shelf {
+    alignas(WF_CACHE_LINE) wf_mutex lock;
+    wf_list tasks; /* under lock */
+} wf_shelf;
+
+enum { WF_SHELVES = 16 };
+
 /* What is written all the time is on lines of its own, by who writes it: a worker that only reads the rest, on each spawn and each wake, keeps that
  * in its cache. */
 struct weft_runtime {
@@ -33,6 +41,7 @@ struct weft_runtime {
     unsigned count;
     bool cpu_each;    /* there is more than one CPU, and one for each worker */
     bool caller_runs; /* no thread of its own for worker 0 */
+    bool watched;     /* it has hooks, or measures: see watch.h */
     wf_worker **workers;
     wf_heap *heap;
     const wf_ai64 *clock; /* &paused_now, or NULL: the real time */
@@ -51,14 +60,17 @@ struct weft_runtime {
     wf_rng choices;                           /* the only worker's, while it polls */
     wf_a32 pauses_off;                        /* jobs in flight that forbid it to jump */
 
-    alignas(WF_CACHE_LINE) wf_a32 entrants; /* threads from outside between "counted" and their last touch */
-    wf_a64 foreign_spawned;                 /* tasks spawned from outside */
-    wf_a64 foreign_completed;               /* … and that ended there: blocking ones */
+    alignas(WF_CACHE_LINE) wf_a32 entrants;  /* threads from outside between "counted" and their last touch */
+    wf_a64 foreign_spawned;                  /* tasks spawned from outside */
+    wf_a64 foreign_completed;                /* … and that ended there: blocking ones, … */
+    wf_a64 foreign_panicked, foreign_failed; /* … of which so many so */
+    wf_a64 wakes_saved;                      /* times that work was published while somebody looked for it already */
     wf_a64 peak;
+
+    wf_shelf shelves[WF_SHELVES];
 
     alignas(WF_CACHE_LINE) wf_sources sources;
     wf_mutex lock;
-    wf_list stored;       /* under lock: tasks in callers' storage, for shutdown */
     wf_service *services; /* under lock */
     wf_aptr pool;     /* of the services, the one that is asked for most: see pool.c. NULL: nobody has needed it yet */
     bool finished;    /* under lock: shutdown is over, the runtime may be freed */

@@ -22,7 +22,7 @@ int weft_yield(void)
 uint64_t weft_self_id(void)
 {
     wf_exec *exec = user_code();
-    return exec && exec->task ? exec->task->id : 0;
+    return exec && exec->task ? exec->task->id.v : 0;
 }
 
 int weft_set_name(const char *fmt, ...)

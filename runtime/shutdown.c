@@ -8,8 +8,7 @@
  *   4b. the grace is over: the phase becomes ABANDONED. Workers and the pool's threads leave when their task or job lets them; what
  *       would not end is named in the log; the memory is kept, because those tasks still use it */
 #include <base/clock.h>
-#include <runtime/runtime.h>
-#include <runtime/storage.h>
+#include <runtime/registry.h>
 #include <time.h>
 
 enum { RECHECK = 10 * 1000 * 1000, MOST_NAMED = 20 };
@@ -23,14 +22,7 @@ static void abort_one(weft_task *task, void *arg)
         wf_schedule_woken(task);
 }
 
-static void abort_all(weft_runtime *rt)
-{
-    wf_heap_walk(rt->heap, abort_one, NULL);
-    wf_mutex_lock(&rt->lock);
-    for (wf_node *n = rt->stored.head.next; n != &rt->stored.head; n = n->next)
-        abort_one(&wf_container(n, wf_stored_task, node)->task, NULL);
-    wf_mutex_unlock(&rt->lock);
-}
+static void abort_all(weft_runtime *rt) { wf_registry_walk(rt, abort_one, NULL); }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------- */
 
@@ -118,7 +110,7 @@ static void name_one(weft_task *task, void *arg)
     char name[64];
     wf_task_copy_label(task, name, sizeof name);
     wf_log(n->rt, WEFT_LOG_ERROR, name, "shutdown: task \"%s\" (#%llu) would not stop: %s", name,
-           (unsigned long long)task->id, weft_task_state_name(weft_task_state(task)));
+           (unsigned long long)wf_noted(&task->id), weft_task_state_name(weft_task_state(task)));
 }
 
 static void abandon(weft_runtime *rt)
@@ -127,11 +119,7 @@ static void abandon(weft_runtime *rt)
     wf_swap_seq(&rt->phase, WF_ABANDONED);
     wf_idle_wake_all(rt);
     wf_pool_abandon(rt);
-    wf_heap_walk(rt->heap, name_one, &names);
-    wf_mutex_lock(&rt->lock);
-    for (wf_node *n = rt->stored.head.next; n != &rt->stored.head; n = n->next)
-        name_one(&wf_container(n, wf_stored_task, node)->task, &names);
-    wf_mutex_unlock(&rt->lock);
+    wf_registry_walk(rt, name_one, &names);
     wf_log(rt, WEFT_LOG_ERROR, "", "shutdown: abandoned with %llu tasks that would not stop",
            (unsigned long long)wf_runtime_active(rt, NULL, NULL));
 }

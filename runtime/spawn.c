@@ -2,7 +2,9 @@
  *
  * A spawn allocates one header (and a side block when options ask for it), writes it with plain stores, and queues it. The steps are inlined into two
  * ways: without options from a task of the same runtime, where most of the questions have answers that the compiler knows, and any other. */
+#include <base/clock.h>
 #include <runtime/group.h>
+#include <runtime/watch.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
 #include <string.h>
@@ -92,8 +94,8 @@ static int copy_argument(weft_task *task, const weft_spawn_options *o)
     extra->copy = wf_alloc(&extra->allocator, o->copy_arg);
     if (!extra->copy)
         return WEFT_ENOMEM;
-    memcpy(extra->copy, task->value, o->copy_arg);
-    task->value = extra->copy;
+    memcpy(extra->copy, task->value.v, o->copy_arg);
+    wf_note(&task->value, extra->copy);
     return 0;
 }
 
@@ -103,11 +105,9 @@ static bool pin(weft_task *task, const birth *b, unsigned wanted)
     const unsigned first = WEFT_PIN_TO(0);
     if (wanted >= first && wanted - first >= b->rt->count)
         return false;
-    task->flags |= WF_TASK_PINNED;
-    if (wanted >= first)
-        task->home = (uint16_t)(wanted - first);
-    else
-        task->home = (uint16_t)(b->worker ? b->worker->index : task->id % b->rt->count);
+    wf_note(&task->flags, task->flags.v | WF_TASK_PINNED);
+    unsigned home = b->worker ? b->worker->index : (unsigned)(task->id.v % b->rt->count);
+    wf_note(&task->track, wf_track(task->born.v, wanted >= first ? wanted - first : home));
     return true;
 }
 
@@ -127,7 +127,7 @@ static int apply_options(weft_task *task, const birth *b, const weft_spawn_optio
         strncpy(extra->name, o->name, sizeof extra->name - 1);
     if (o->blocking)
         wf_blocking_init(task);
-    return o->copy_arg && task->flags & WF_TASK_STRAND ? copy_argument(task, o) : 0;
+    return o->copy_arg && wf_task_is(task, WF_TASK_STRAND) ? copy_argument(task, o) : 0;
 }
 
 WF_NOINLINE static int inherit_cells(weft_task *task, const struct wf_cells *from)
@@ -159,24 +159,32 @@ WF_NOINLINE static void unborn(weft_task *task, wf_worker *w)
 {
     if (task->extra)
         wf_task_extra_free(task);
-    if (!(task->flags & WF_TASK_STORAGE))
+    if (!(wf_task_is(task, WF_TASK_STORAGE)))
         wf_header_put(task, w ? &w->headers : NULL);
 }
 
 /* ---- the birth ----------------------------------------------------------------------------------------------- */
+
+WF_INLINE void note_birth(weft_task *task, const birth *b, unsigned flags)
+{
+    wf_worker *w = b->worker;
+    uint64_t track = w ? wf_noted(&w->track) : wf_track(wf_ticks(wf_now_coarse()), WF_TRACK_NOBODY);
+    unsigned more = w ? w->born_flags : b->rt->watched ? WF_TASK_WATCHED : 0;
+    wf_note(&task->track, track);
+    wf_note(&task->born, wf_track_since(track));
+    wf_note(&task->flags, (uint8_t)(flags | more));
+}
 
 /* Everything but the word: until that is stored, walkers take the place for a free one. */
 WF_INLINE void init_header(weft_task *task, const birth *b, uint8_t flags)
 {
     task->next = NULL;
     task->rt = b->rt;
-    task->strand = NULL;
-    task->id = next_id(b->worker);
+    wf_note(&task->strand, NULL);
+    wf_note(&task->id, next_id(b->worker));
     task->extra = NULL;
-    task->status = 0;
     task->spare = SPARE_AT_BIRTH;
-    task->flags = flags;
-    wf_store_rlx(&task->poller, 0);
+    note_birth(task, b, flags);
 }
 
 WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_options *o)
@@ -192,6 +200,8 @@ WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_op
 /* The pool may refuse it: then it was never born. Unless somebody who aborts them all has been faster, which makes it a worker's. */
 WF_NOINLINE static int give_to_pool(weft_task *task, birth b, weft_task **handle)
 {
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+        wf_watch_spawn(b.worker, task);
     int err = wf_pool_submit(b.rt, WF_LANE_USER, &task->extra->job);
     if (wf_likely(err == 0))
         return 0;
@@ -202,6 +212,10 @@ WF_NOINLINE static int give_to_pool(weft_task *task, birth b, weft_task **handle
     if (handle)
         *handle = NULL;
     count_spawned_not(&b);
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED))) {
+        wf_task_set_output(task, WEFT_EABORTED, NULL);
+        wf_watch_end(b.worker, task);
+    }
     unborn(task, b.worker);
     return err;
 }
@@ -212,13 +226,14 @@ WF_INLINE int give_life(weft_task *task, const birth *b, weft_task **handle, uin
     uint64_t bits = (handle ? WF_S_HANDLE : 0) | (blocking ? WF_S_POOLED : 0);
     if (wf_unlikely(b->joiner.ops != NULL)) {
         task->joiner = b->joiner;
-        task->flags |= WF_TASK_MEMBER;
+        wf_note(&task->flags, task->flags.v | WF_TASK_MEMBER);
         bits |= WF_S_JOIN_WAKER;
     }
     wf_state_init(&task->state, bits, 1 + SPARE_AT_BIRTH + (handle != NULL));
     if (handle)
         *handle = task;
     count_spawned(b);
+    WF_PROBE1(spawn, task->id.v);
     if (wf_unlikely(blocking))
         return give_to_pool(task, *b, handle);
     wf_schedule_fresh(b->worker, task);
@@ -232,7 +247,7 @@ WF_INLINE int bear(weft_task **handle, const birth *b, const weft_spawn_options 
         return WEFT_ENOMEM;
     init_header(task, b, flags);
     task->body.future = body;
-    task->value = value;
+    wf_note(&task->value, value);
     int err = finish_header(task, b, o);
     if (wf_likely(err == 0))
         return give_life(task, b, handle, flags);
@@ -390,12 +405,10 @@ int weft_spawn_future_in(weft_task **handle, weft_task_storage *storage, weft_fu
     wf_store_rel(&task->state, 0);
     init_header(task, &b, WF_TASK_STORAGE);
     task->body.future = f;
-    task->value = NULL;
+    wf_note(&task->value, NULL);
     err = inherit_locals(task, b.exec);
     if (err == 0) {
-        wf_mutex_lock(&b.rt->lock);
-        wf_list_push_back(&b.rt->stored, &stored->node);
-        wf_mutex_unlock(&b.rt->lock);
+        wf_storage_link(task, b.worker ? b.worker->index : (unsigned)task->id.v);
         err = give_life(task, &b, handle, WF_TASK_STORAGE);
     }
     leave(&b);

@@ -17,6 +17,7 @@
  *   leaves pool    impossible        POOLED off         not any more       not any more
  *   poll begins    impossible        take NOTIFIED      impossible         impossible
  *   poll pending   impossible        impossible         idle; or, if NOTIFIED, take it and enqueue again
+ *   seize          ACTIVE            nothing            nothing            nothing
  *   complete       impossible        impossible         DONE               impossible
  *   join           set the waker     set the waker      set the waker      done
  *   detach         HANDLE off        HANDLE off         HANDLE off         take or drop the output
@@ -160,6 +161,18 @@ static inline wf_pending wf_state_poll_pending(wf_a64 *s)
         if (wf_cas_acqrel(s, &old, next))
             return again ? WF_PENDING_AGAIN : WF_PENDING_IDLE;
     }
+}
+
+/* Who only looks holds an idle task still: it becomes its poller for a moment, and polls nothing. Wakes and aborts that come meanwhile are owed, as in any
+ * poll. By walkers over headers: the word of a free one is 0. True: the task is the caller's until wf_state_poll_pending(), whose verdict he acts on. */
+static inline bool wf_state_seize(wf_a64 *s)
+{
+    uint64_t old = wf_load_acq(s);
+    do {
+        if (wf_state_refs(old) == 0 || old & (WF_S_ACTIVE | WF_S_DONE))
+            return false;
+    } while (!wf_cas_acqrel(s, &old, old | WF_S_ACTIVE)); /* [WAKE] acquire: what the last poll left */
+    return true;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */

@@ -8,12 +8,23 @@
 
 static weft_task_storage *storage_of(weft_task *task) { return wf_container(task, weft_task_storage, space_); }
 
+void wf_storage_link(weft_task *task, unsigned number)
+{
+    wf_stored_task *stored = (wf_stored_task *)(void *)task;
+    stored->shelf = number % WF_SHELVES;
+    wf_shelf *shelf = &task->rt->shelves[stored->shelf];
+    wf_mutex_lock(&shelf->lock);
+    wf_list_push_back(&shelf->tasks, &stored->node);
+    wf_mutex_unlock(&shelf->lock);
+}
+
 void wf_storage_unlink(weft_task *task)
 {
     wf_stored_task *stored = (wf_stored_task *)(void *)task;
-    wf_mutex_lock(&task->rt->lock);
+    wf_shelf *shelf = &task->rt->shelves[stored->shelf];
+    wf_mutex_lock(&shelf->lock);
     wf_node_unlink(&stored->node);
-    wf_mutex_unlock(&task->rt->lock);
+    wf_mutex_unlock(&shelf->lock);
 }
 
 void wf_storage_release(weft_task *task)

@@ -39,7 +39,7 @@ void wf_strand_holds_no_os_mutex(const wf_strand *s)
     if (!mutex)
         return;
     fprintf(stderr, "weft: task \"%s\" (#%llu) awaits while it holds the pthread mutex %p, locked by %s\n",
-            wf_task_label(s->exec.task), (unsigned long long)s->exec.task->id, mutex, where);
+            wf_task_label(s->exec.task), (unsigned long long)s->exec.task->id.v, mutex, where);
     abort();
 }
 
@@ -146,8 +146,7 @@ static int yield(wf_exec *self)
 WEFT_NORETURN static void end(wf_strand *s, int status, void *value)
 {
     weft_task *task = s->exec.task;
-    task->status = status;
-    task->value = value;
+    wf_task_set_output(task, status, value);
     wf_ctx_switch_final(&s->ctx, &s->exec.worker->ctx, (void *)(intptr_t)WF_STRAND_ENDED);
 }
 
@@ -163,7 +162,7 @@ static void drop_result(wf_strand *s)
 void wf_body_holds_a_mutex(const wf_body *body, const weft_task *task, const char *how)
 {
     fprintf(stderr, "weft: task \"%s\" (#%llu) %s while it held the mutex of %s\n", task ? wf_task_label(task) : "",
-            task ? (unsigned long long)task->id : 0, how, body->held->name_ ? body->held->name_ : "?");
+            task ? (unsigned long long)task->id.v : 0, how, body->held->name_ ? body->held->name_ : "?");
     abort();
 }
 
@@ -231,7 +230,9 @@ static void entry(void *arg)
     wf_strand *s = arg;
     wf_ctx_entered(&s->ctx);
     weft_task *task = s->exec.task;
-    finish(s, task->body.fn(task->value));
+    void *value = task->value.v;
+    wf_note(&task->waits, 0);
+    finish(s, task->body.fn(value));
 }
 
 /* Field by field: what a compound literal or memset zeroes first (by a string instruction) costs as much as the rest of a spawn. What is set when it is
@@ -243,6 +244,7 @@ static void init_record(wf_strand *s, weft_task *task, wf_stack *stack)
     s->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
     s->exec.cx.exec = &s->exec;
     s->exec.body = &s->body;
+    s->exec.waits = &task->waits;
     s->exec.task = task;
     s->exec.rt = task->rt;
     s->exec.clock = task->rt->clock;
@@ -281,7 +283,7 @@ static wf_strand *bind_stack(wf_worker *w, weft_task *task, int *err)
     wf_strand *s = (wf_strand *)(void *)(wf_stack_top(stack) - (sizeof *s + 63) / 64 * 64);
     init_record(s, task, stack);
     wf_ctx_init(&s->ctx, stack->base, stack->size, s, entry, s);
-    task->strand = s;
+    wf_note(&task->strand, s);
     return s;
 }
 
@@ -289,20 +291,19 @@ static wf_strand *bind_stack(wf_worker *w, weft_task *task, int *err)
 static void stillborn(weft_task *task, int err)
 {
     if (task->extra)
-        wf_call_back(task->extra->drop_arg, task->value);
-    task->status = WEFT_EFAILED;
-    task->value = (void *)(intptr_t)err;
+        wf_call_back(task->extra->drop_arg, task->value.v);
+    wf_task_set_output(task, WEFT_EFAILED, (void *)(intptr_t)err);
 }
 
 void wf_strand_end(wf_worker *w, weft_task *task)
 {
-    wf_strand *s = task->strand;
+    wf_strand *s = wf_task_strand(task);
     if (wf_unlikely(s->timer.home != NULL))
         wf_timer_disarm(&s->timer);
     if (wf_unlikely(s->exec.detail != NULL))
         free(s->exec.detail);
     wf_ctx_destroy(&s->ctx);
-    task->strand = NULL;
+    wf_note(&task->strand, NULL);
     wf_stack_put(&w->stacks, s->body.stack);
 }
 
@@ -316,9 +317,9 @@ static inline void prefetch(const void *from, size_t size)
 void wf_strand_expect(const weft_task *task)
 {
     enum { FRAMES = 6 * WF_CACHE_LINE };
-    if (!task->strand)
+    if (!task->strand.v)
         return;
-    prefetch(task->strand, offsetof(wf_strand, timer));
+    prefetch(task->strand.v, offsetof(wf_strand, timer));
     prefetch(task->body.sp, FRAMES);
 }
 
@@ -340,7 +341,7 @@ bool wf_strand_describe_overflow(const void *address, const char **name, uint64_
     if (!stack || !wf_stack_in_guard(stack, address))
         return false;
     *name = exec->task ? wf_task_label(exec->task) : "";
-    *id = exec->task ? exec->task->id : 0;
+    *id = exec->task ? exec->task->id.v : 0;
     *stack_size = stack->size;
     return true;
 }

@@ -62,7 +62,7 @@ static inline void wf_strand_leave(wf_worker *w, weft_task *task, wf_strand_left
     if (left == WF_STRAND_ENDED)
         wf_strand_end(w, task);
     else
-        task->body.sp = task->strand->ctx.sp; /* if it waits in a coroutine, an older one: it is a hint */
+        task->body.sp = wf_task_strand(task)->ctx.sp; /* if it waits in a coroutine, an older one: it is a hint */
 }
 
 /* @task has just been woken, and is polled after others: if it is a strand, begin to fetch what its next poll touches first. Of thousands of strands

@@ -2,9 +2,11 @@
  *
  * Owns the order of the end: body first, then the counters, then the word that lets the joiner in, then the header. */
 #include <base/failure.h>
+#include <base/waits.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
 #include <runtime/strand.h>
+#include <runtime/watch.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -39,7 +41,7 @@ static void header_free(weft_task *task)
 {
     if (task->extra)
         wf_task_extra_free(task);
-    if (task->flags & WF_TASK_STORAGE) {
+    if (wf_task_is(task, WF_TASK_STORAGE)) {
         wf_storage_release(task);
         return;
     }
@@ -119,7 +121,7 @@ static void waker_wake_by_ref(const weft_waker *self) { wf_task_wake(self->data)
 static void waker_drop(weft_waker *self)
 {
     weft_task *task = self->data;
-    if (polled_here(task) && wf_likely(task->spare < UINT32_MAX))
+    if (polled_here(task) && wf_likely(task->spare < UINT16_MAX))
         task->spare++;
     else
         wf_task_unref(task);
@@ -179,8 +181,8 @@ const char *wf_task_label(const weft_task *task) { return task->extra ? task->ex
 
 static void drop_output(weft_task *task)
 {
-    if (task->status == 0 && task->value && task->extra)
-        wf_call_back(task->extra->drop_result, task->value);
+    if (wf_task_status(task) == 0 && task->value.v && task->extra)
+        wf_call_back(task->extra->drop_result, task->value.v);
 }
 
 static void drop_rest_of_body(weft_task *task)
@@ -200,13 +202,24 @@ static void wake_joiner(weft_task *task)
     weft_waker_wake(&joiner);
 }
 
+/* After the completion, and read before it: so that they never are more. */
+WF_NOINLINE static void count_status(weft_runtime *rt, wf_worker *w, int status)
+{
+    if (!w)
+        wf_add_acqrel(status == WEFT_EPANIC ? &rt->foreign_panicked : &rt->foreign_failed, 1);
+    else
+        wf_count_rel(status == WEFT_EABORTED ? &w->aborted : status == WEFT_EPANIC ? &w->panicked : &w->failed, 1);
+}
+
 /* Counted before anybody can know that it has ended, and after all that may still spawn. */
-static void count_completed(weft_runtime *rt, wf_worker *w)
+static void count_completed(weft_runtime *rt, wf_worker *w, int status)
 {
     if (wf_likely(w != NULL))
-        wf_store_rel(&w->completed, w->completed.v + 1);
+        wf_count_rel(&w->completed, 1);
     else
         wf_add_acqrel(&rt->foreign_completed, 1);
+    if (wf_unlikely(status != 0))
+        count_status(rt, w, status);
 }
 
 static void complete_detached(weft_task *task, bool cancelled)
@@ -217,14 +230,15 @@ static void complete_detached(weft_task *task, bool cancelled)
 
 static void complete(weft_runtime *rt, wf_worker *w, weft_task *task)
 {
-    bool cancelled = task->status == WEFT_EABORTED;
+    int status = wf_task_status(task);
+    bool cancelled = status == WEFT_EABORTED;
     if (!wf_state_has_handle(&task->state)) {
         drop_output(task);
-        count_completed(rt, w);
+        count_completed(rt, w, status);
         complete_detached(task, cancelled);
         return;
     }
-    count_completed(rt, w);
+    count_completed(rt, w, status);
     unsigned todo = wf_state_complete(&task->state, cancelled, task->spare);
     if (todo & WF_END_DROP_OUTPUT) { /* detached just now */
         drop_output(task);
@@ -236,13 +250,22 @@ static void complete(weft_runtime *rt, wf_worker *w, weft_task *task)
     }
 }
 
+static void end_special(wf_worker *w, weft_task *task)
+{
+    if (wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_end(w, task);
+    if (wf_task_is(task, WF_TASK_STORAGE))
+        wf_storage_unlink(task);
+}
+
 void wf_task_complete(wf_worker *w, weft_task *task)
 {
     weft_runtime *rt = task->rt;
     if (task->extra)
         drop_rest_of_body(task);
-    if (task->flags & WF_TASK_STORAGE)
-        wf_storage_unlink(task);
+    WF_PROBE2(end, task->id.v, task->status.v);
+    if (wf_unlikely(wf_task_is(task, WF_TASK_STORAGE | WF_TASK_WATCHED)))
+        end_special(w, task);
     complete(rt, w, task);
     if (wf_unlikely(wf_load_rlx(&rt->phase) != WF_RUNNING))
         wf_runtime_task_ended(rt);
@@ -261,19 +284,19 @@ static void drop_future(weft_task *task)
 /* Aborted before it started, or stackless: it has no frames to unwind. */
 static void cancel(wf_worker *w, weft_task *task)
 {
-    if (wf_unlikely(task->flags & WF_TASK_BLOCKING))
+    if (wf_unlikely(wf_task_is(task, WF_TASK_BLOCKING)))
         wf_blocking_retract(task);
-    if (!(task->flags & WF_TASK_STRAND))
+    if (!wf_task_is(task, WF_TASK_STRAND))
         drop_future(task);
     else if (task->extra)
-        wf_call_back(task->extra->drop_arg, task->value);
-    task->status = WEFT_EABORTED;
-    task->value = NULL;
+        wf_call_back(task->extra->drop_arg, task->value.v);
+    wf_task_set_output(task, WEFT_EABORTED, NULL);
     wf_task_complete(w, task);
 }
 
 static void pending(wf_worker *w, weft_task *task)
 {
+    wf_note(&task->track, wf_noted(&w->track));
     if (wf_state_poll_pending(&task->state) == WF_PENDING_AGAIN)
         wf_schedule_again(w, task);
 }
@@ -285,32 +308,37 @@ static void poll_future(wf_worker *w, weft_task *task)
     weft_future *f = task->body.future;
     w->exec.task = task;
     w->exec.cx.waker = (weft_waker){&wf_task_waker_ops, task};
+    w->exec.waits = &task->waits;
     w->exec.budget = WF_BUDGET;
+    wf_note(&task->waits, wf_wait_word(WF_WAIT_FUTURE, 0));
     weft_poll verdict = f->ops->poll(f, &w->exec.cx, &result);
     w->exec.task = NULL;
     w->exec.cx.waker = (weft_waker){NULL, NULL}; /* what runs in the loop itself must not borrow it */
-    wf_store_rlx(&task->poller, 0);
+    w->exec.waits = &w->exec.unread;
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+        wf_watch_poll_end(w, task, verdict == WEFT_PENDING ? WEFT_LEFT_WAITING : WEFT_LEFT_ENDED);
+    WF_PROBE2(poll_end, task->id.v, verdict == WEFT_PENDING ? WF_STRAND_PARKED : WF_STRAND_ENDED);
     if (verdict == WEFT_PENDING) {
         pending(w, task);
         return;
     }
     int code = verdict;
     bool failed = verdict < 0 || wf_is_failure(result, &code);
-    task->status = failed ? WEFT_EFAILED : 0;
-    task->value = failed ? (void *)(intptr_t)code : result;
+    wf_task_set_output(task, failed ? WEFT_EFAILED : 0, failed ? (void *)(intptr_t)code : result);
     drop_future(task);
     wf_task_complete(w, task);
 }
 
 void wf_task_left(wf_worker *w, weft_task *task, int left)
 {
+    WF_PROBE2(poll_end, task->id.v, left);
     wf_strand_leave(w, task, (wf_strand_left)left);
-    wf_store_rlx(&task->poller, 0);
     switch (left) {
     case WF_STRAND_PARKED:
         pending(w, task);
         break;
     case WF_STRAND_LENDS:
+        wf_note(&task->track, wf_noted(&w->track));
         wf_store_rel(&w->lender, task);
         break; /* so does this one */
     case WF_STRAND_YIELDED:
@@ -328,9 +356,11 @@ wf_ctx *wf_task_poll(wf_worker *w, weft_task *task, uint64_t word)
         cancel(w, task);
         return NULL;
     }
-    wf_count(&w->polls, 1);
-    wf_store_rlx(&task->poller, 1);
-    if (!(task->flags & WF_TASK_STRAND)) {
+    wf_task_polled(w, task);
+    WF_PROBE1(poll_begin, task->id.v);
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+        wf_watch_poll_begin(w, task);
+    if (!wf_task_is(task, WF_TASK_STRAND)) {
         poll_future(w, task);
         return NULL;
     }
@@ -346,9 +376,10 @@ void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)
     w->exec.task = NULL;
     w->exec.cx.waker = (weft_waker){NULL, NULL}; /* the task is about to go: see poll_future() */
     w->exec.callbacks = 0;
-    wf_store_rlx(&task->poller, 0);
-    task->status = WEFT_EPANIC;
-    task->value = NULL;
+    w->exec.waits = &w->exec.unread;
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+        wf_watch_poll_end(w, task, WEFT_LEFT_ENDED);
+    wf_task_set_output(task, WEFT_EPANIC, NULL);
     drop_future(task);
     wf_task_complete(w, task);
 }

@@ -11,6 +11,7 @@
 #include <runtime/headers.h>
 #include <runtime/pool.h>
 #include <runtime/state.h>
+#include <runtime/track.h>
 
 struct wf_strand;
 struct wf_worker;
@@ -35,6 +36,7 @@ enum {
     WF_TASK_STORAGE = 4,   /* the header lies in a weft_task_storage */
     WF_TASK_MEMBER = 16,   /* of a group: its join waker is the group's, and stands from birth to end */
     WF_TASK_BLOCKING = 32, /* its function runs on a thread of the pool; workers only cancel it */
+    WF_TASK_WATCHED = 64,  /* its runtime has hooks, or measures: see diag/watch.h */
 };
 
 /* What a wake reads comes first: half of the headers begin in the middle of a cache line. */
@@ -49,20 +51,38 @@ struct weft_task {
         weft_future *future; /* a stackless task's, until it ends */
         const void *sp;      /* a strand's that has been left: its stack pointer. For wf_strand_expect() */
     } body;
-    struct wf_strand *strand; /* on its own stack, from the first poll to the end; else NULL */
-    weft_runtime *rt;         /* valid until the task is done */
-    void *value;              /* fn's argument until it starts; the result once done */
-    weft_waker joiner;        /* under JOIN_LOCK, or owned by who set JOIN_WAKER off */
-    uint64_t id;
+    wf_aptr strand;   /* wf_strand: on its own stack, from the first poll to the end; else NULL */
+    weft_runtime *rt; /* valid until the task is done */
+    union {
+        wf_aptr value; /* fn's argument until it starts; the result once done */
+        wf_a64 waits;  /* in between: what its last wait was for, see base/waits.h */
+    };
+    weft_waker joiner; /* under JOIN_LOCK, or owned by who set JOIN_WAKER off */
+    wf_a64 id;
     wf_extra *extra; /* or NULL */
-    int32_t status;  /* once done: 0, WEFT_EABORTED, WEFT_EPANIC, WEFT_EFAILED (code in value) */
-    uint32_t spare;  /* references paid for in advance, not handed out yet; the poller's */
-    uint16_t home;   /* the worker of a pinned task */
-    uint8_t flags;   /* WF_TASK_…; the poller's once it has been queued */
-    wf_a8 poller;    /* 1 while polled: for people, see state.h */
+    union {
+        wf_a32 status; /* once done: 0, WEFT_EABORTED, WEFT_EPANIC, WEFT_EFAILED (code in value), as int32_t */
+        wf_a32 born;   /* until then: when that was, in wf_ticks() */
+    };
+    uint16_t spare; /* references paid for in advance, not handed out yet; the poller's */
+    wf_a8 flags;    /* WF_TASK_…; do not change once it has been queued */
+    wf_a64 track;   /* see track.h; its worker's part says where a pinned task is polled */
 };
 
 _Static_assert(sizeof(struct weft_task) <= WF_HEADER_SIZE, "a spawned task costs about 100 bytes");
+
+/* Any of @flags. Nobody changes them while others look. */
+static inline bool wf_task_is(const weft_task *task, unsigned flags) { return task->flags.v & flags; }
+
+static inline struct wf_strand *wf_task_strand(const weft_task *task) { return task->strand.v; }
+
+/* What it ends with. */
+static inline void wf_task_set_output(weft_task *task, int status, void *value)
+{
+    wf_note(&task->status, (uint32_t)status);
+    wf_note(&task->value, value);
+}
+static inline int wf_task_status(const weft_task *task) { return (int)task->status.v; }
 
 /* A header with word 0, or NULL when out of memory. @cache: the calling worker's, or NULL. */
 static inline weft_task *wf_header_get(wf_heap *heap, wf_header_cache *cache)

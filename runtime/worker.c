@@ -4,10 +4,13 @@
 #include <base/clock.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
+#include <runtime/watch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 /* How long a busy worker looks at nothing but its tasks, and one that likely will be rung watches for that before it sleeps: see patience.h. */
 enum { LOOK_US = 30, WATCH_US = 15 };
@@ -26,11 +29,12 @@ static void push_pinned(wf_worker *w, weft_task *task)
 
 static void schedule_pinned(wf_worker *w, weft_task *task)
 {
-    if (w && w->index == task->home) {
+    unsigned home = wf_track_worker(wf_noted(&task->track));
+    if (w && w->index == home) {
         push_pinned(w, task);
         return;
     }
-    wf_worker *owner = task->rt->workers[task->home];
+    wf_worker *owner = task->rt->workers[home];
     wf_mailbox_post(&owner->pinned_mail, &task->letter);
     wf_reactor_ring(&owner->reactor, WF_RUNG);
 }
@@ -38,7 +42,7 @@ static void schedule_pinned(wf_worker *w, weft_task *task)
 /* From a thread that is no worker of the runtime, and has been counted as an entrant. */
 static void publish(weft_runtime *rt, weft_task *task)
 {
-    if (task->flags & WF_TASK_PINNED) {
+    if (wf_task_is(task, WF_TASK_PINNED)) {
         schedule_pinned(NULL, task);
     } else {
         wf_inject_push(&rt->inject, task);
@@ -49,7 +53,11 @@ static void publish(weft_runtime *rt, weft_task *task)
 /* Nothing here is touched once the entrant is counted out. */
 static void schedule_foreign(weft_runtime *rt, weft_task *task)
 {
+    WF_PROBE1(wake, task->id.v);
     wf_add_seq(&rt->entrants, 1);
+    wf_worker_note_queued(NULL, task);
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+        wf_watch_wake(NULL, task);
     publish(rt, task);
     wf_sub_seq(&rt->entrants, 1);
 }
@@ -70,17 +78,20 @@ static void spill_fresh(wf_worker *w)
         last = task;
         n++;
     }
+    wf_count(&w->spills, n);
     if (n > 0)
         wf_inject_push_all(&w->rt->inject, first, last, n);
 }
 
 void wf_schedule_fresh_slow(wf_worker *w, weft_task *task)
 {
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+        wf_watch_spawn(w, task);
     if (!w) {
         publish(task->rt, task);
         return;
     }
-    if (task->flags & WF_TASK_PINNED) {
+    if (wf_task_is(task, WF_TASK_PINNED)) {
         schedule_pinned(w, task);
         return;
     }
@@ -97,23 +108,53 @@ WF_NOINLINE static void spill_woken(wf_worker *w)
     uint32_t n = wf_ring_steal(&w->woken, batch, WF_RUNQ_CAPACITY / 2);
     for (uint32_t i = 0; i + 1 < n; i++)
         batch[i]->next = batch[i + 1];
+    wf_count(&w->spills, n);
     if (n > 0) /* else thieves were faster, and there is room now */
         wf_inject_push_all(&w->rt->inject, batch[0], batch[n - 1], n);
 }
 
 /* Woken tasks keep the order of their wakes. */
-static void push_woken(wf_worker *w, weft_task *task)
+WF_INLINE void push_woken(wf_worker *w, weft_task *task)
 {
     while (wf_unlikely(!wf_ring_push(&w->woken, task)))
         spill_woken(w);
 }
 
+void wf_worker_note_time(wf_worker *w, int64_t now)
+{
+    uint64_t track = wf_track(wf_ticks(now), w->index);
+    wf_note(&w->track, track);
+    wf_note(&w->track_running, track | WF_TRACK_RUNNING);
+}
+
+void wf_worker_note_queued(wf_worker *w, weft_task *task)
+{
+    uint32_t ticks = w ? wf_track_since(wf_noted(&w->track)) : wf_ticks(wf_now_coarse());
+    unsigned worker = w ? w->index : WF_TRACK_NOBODY;
+    if (wf_task_is(task, WF_TASK_PINNED))
+        worker = wf_track_worker(wf_noted(&task->track));
+    wf_note(&task->track, wf_track(ticks, worker));
+}
+
+/* One that only its own worker polls, or that is watched. True: it has been queued. */
+WF_NOINLINE static bool schedule_special(wf_worker *w, weft_task *task)
+{
+    wf_worker_note_queued(w, task);
+    if (wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_wake(w, task);
+    if (!wf_task_is(task, WF_TASK_PINNED))
+        return false;
+    schedule_pinned(w, task);
+    return true;
+}
+
 void wf_schedule_again(wf_worker *w, weft_task *task)
 {
-    if (wf_unlikely(task->flags & WF_TASK_PINNED)) {
-        push_pinned(w, task);
+    WF_PROBE1(wake, task->id.v);
+    if (wf_likely(!wf_task_is(task, WF_TASK_PINNED | WF_TASK_WATCHED)))
+        wf_note(&task->track, wf_noted(&w->track));
+    else if (schedule_special(w, task))
         return;
-    }
     push_woken(w, task);
     if (!w->alone)
         wf_idle_notify_backlog(w);
@@ -127,8 +168,6 @@ void wf_schedule_woken(weft_task *task)
         wf_strand_expect(task);
     if (wf_unlikely(!w || w->rt != task->rt))
         schedule_foreign(task->rt, task);
-    else if (wf_unlikely(task->flags & WF_TASK_PINNED))
-        schedule_pinned(w, task);
     else
         wf_schedule_again(w, task);
 }
@@ -140,6 +179,7 @@ static void collect_pinned_mail(wf_worker *w)
     for (wf_letter *l = wf_mailbox_take(&w->pinned_mail), *next; l; l = next) {
         next = l->next;
         push_pinned(w, wf_container(l, weft_task, letter));
+        wf_count(&w->mailed, 1);
     }
 }
 
@@ -179,6 +219,8 @@ static void look_around(wf_worker *w)
     int64_t now = w->now = wf_now();
     w->looked_at = wf_cycles();
     wf_store_rlx(&w->seen_at, now);
+    wf_worker_note_time(w, now);
+    wf_note(&w->polling, NULL);
     if (w->tick_seen != w->polls.v) {
         w->tick_seen = w->polls.v;
         wf_idle_note_activity(w->rt, now);
@@ -205,7 +247,7 @@ bool wf_worker_may_lend(wf_exec *exec, weft_task *task)
 {
     enum { IN_A_ROW = 16 };
     wf_worker *w = exec->worker;
-    if (!w || !exec->body->stack || exec->task->flags & WF_TASK_PINNED || w->lent || wf_load_rlx(&w->lender))
+    if (!w || !exec->body->stack || wf_task_is(exec->task, WF_TASK_PINNED) || w->lent || wf_load_rlx(&w->lender))
         return false;
     if (w->lends >= IN_A_ROW || !wf_deque_pop_if(&w->fresh, task))
         return false;
@@ -327,7 +369,7 @@ static weft_task *search(wf_worker *w)
     return task;
 }
 
-static weft_task *next_task(wf_worker *w)
+WF_INLINE weft_task *next_task(wf_worker *w)
 {
     weft_task *task;
     w->tick++;
@@ -350,19 +392,25 @@ bool wf_worker_is_leaving(wf_worker *w)
 }
 
 /* Returns where to go on, or NULL if that is done. A strand that has begun hears of an abort from its awaits. */
-static inline wf_ctx *poll(wf_worker *w, weft_task *task)
+WF_INLINE wf_ctx *poll(wf_worker *w, weft_task *task, bool watched)
 {
     uint64_t word = wf_state_poll_begin(&task->state);
-    wf_strand *s = task->strand;
+    wf_strand *s = wf_task_strand(task);
     if (!s)
         return wf_task_poll(w, task, word);
-    wf_count(&w->polls, 1);
-    wf_store_rlx(&task->poller, 1);
+    wf_task_polled(w, task);
+    WF_PROBE1(poll_begin, task->id.v);
+    if (watched)
+        wf_watch_poll_begin(w, task);
     return wf_strand_enter(w, s);
 }
 
-/* Apart from the setjmp, which would keep everything in memory. */
-WF_NOINLINE static void poll_until_leaving(wf_worker *w)
+static weft_left left_for(int left)
+{
+    return left == WF_STRAND_PARKED ? WEFT_LEFT_WAITING : left == WF_STRAND_ENDED ? WEFT_LEFT_ENDED : WEFT_LEFT_READY;
+}
+
+WF_INLINE void poll_while_here(wf_worker *w, bool watched)
 {
     while (!wf_worker_is_leaving(w)) {
         weft_task *task = next_task(w);
@@ -372,11 +420,21 @@ WF_NOINLINE static void poll_until_leaving(wf_worker *w)
         }
         if (wf_unlikely(w->searching))
             wf_idle_search_end(w, true);
-        wf_ctx *strand = poll(w, task);
-        if (strand)
-            wf_task_left(w, task, (int)(intptr_t)wf_ctx_switch(&w->ctx, strand, NULL));
+        wf_ctx *strand = poll(w, task, watched);
+        if (!strand)
+            continue;
+        int left = (int)(intptr_t)wf_ctx_switch(&w->ctx, strand, NULL);
+        if (watched) {
+            wf_exec_set(&w->exec);
+            wf_watch_poll_end(w, task, left_for(left));
+        }
+        wf_task_left(w, task, left);
     }
 }
+
+/* Apart from the setjmp, which would keep everything in memory. */
+WF_NOINLINE static void poll_until_leaving(wf_worker *w) { poll_while_here(w, false); }
+WF_NOINLINE static void poll_and_tell_until_leaving(wf_worker *w) { poll_while_here(w, true); }
 
 void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
 {
@@ -384,7 +442,10 @@ void wf_worker_run(wf_worker *w, bool (*until)(void *), void *arg)
     w->until_arg = arg;
     if (_setjmp(w->recover)) /* a stackless poll panicked: back on this stack, as if it had returned */
         wf_task_poll_panicked(w, w->exec.task, w->panic_text);
-    poll_until_leaving(w);
+    if (w->born_flags)
+        poll_and_tell_until_leaving(w);
+    else
+        poll_until_leaving(w);
     if (w->searching)
         wf_idle_search_end(w, false);
 }
@@ -416,6 +477,8 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
         .ops = &loop_ops, .rt = rt, .worker = w, .body = &w->body, .timers = &w->timers, .clock = rt->clock, .chance = rt->chance};
     w->body.ctx = &w->ctx;
     w->exec.cx.exec = &w->exec;
+    w->exec.waits = &w->exec.unread;
+    w->born_flags = rt->watched ? WF_TASK_WATCHED : 0;
     w->orderly = rt->options.seed != 0;
     w->moment = w->orderly ? 0 : wf_cycles_of_us(LOOK_US);
     w->patience.moment = rt->cpu_each ? wf_cycles_of_us(WATCH_US) : 0;
@@ -424,8 +487,19 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
     if (err < 0)
         return err;
     wf_timers_init(&w->timers, wf_worker_time(w, wf_now()));
-    wf_store_rlx(&w->seen_at, wf_now());
-    return wf_reactor_open(&w->reactor);
+    int64_t now = wf_now();
+    wf_store_rlx(&w->seen_at, now);
+    wf_store_rlx(&w->slept_since, now);
+    wf_worker_note_time(w, now);
+    if ((err = wf_watch_open(w)) < 0)
+        return err;
+    if ((err = wf_reactor_open(&w->reactor)) < 0) {
+        wf_watch_close(w);
+        return err;
+    }
+    w->reactor.hooks = rt->options.hooks.ready ? &rt->options.hooks : NULL;
+    w->reactor.number = index;
+    return 0;
 }
 
 int wf_worker_close(wf_worker *w)
@@ -433,7 +507,22 @@ int wf_worker_close(wf_worker *w)
     wf_stack_cache_flush(&w->stacks);
     wf_header_flush(w->rt->heap, &w->headers);
     free(w->exec.detail);
+    wf_watch_close(w);
     return wf_reactor_close(&w->reactor);
+}
+
+/* A worker without a thread sleeps, too. */
+void wf_worker_note_awake(wf_worker *w, int64_t now)
+{
+    wf_count(&w->idle, now - wf_noted(&w->slept_since));
+    wf_note(&w->awake_since, now);
+    wf_note(&w->slept_since, 0);
+}
+
+void wf_worker_note_asleep(wf_worker *w, int64_t now)
+{
+    wf_count(&w->busy, now - wf_noted(&w->awake_since));
+    wf_note(&w->slept_since, now);
 }
 
 void wf_worker_enter(wf_worker *w)
@@ -441,10 +530,15 @@ void wf_worker_enter(wf_worker *w)
     wf_ctx_init_thread(&w->ctx);
     wf_segv_thread_enter(&w->segv);
     wf_exec_set(&w->exec);
+    wf_note(&w->thread_id, (int)syscall(SYS_gettid));
+    wf_worker_note_awake(w, wf_now());
 }
 
 void wf_worker_leave(wf_worker *w)
 {
+    wf_worker_note_asleep(w, wf_now());
+    wf_note(&w->polling, NULL);
+    wf_note(&w->thread_id, 0);
     wf_segv_thread_leave(&w->segv);
     (void)w;
 }

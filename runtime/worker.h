@@ -10,18 +10,27 @@
 #include <runtime/runq.h>
 #include <runtime/segv.h>
 #include <runtime/stack.h>
+#include <runtime/track.h>
 #include <setjmp.h>
 #include <timer/timers.h>
+#include <weft/diag.h>
 
 enum {
     WF_TURN_EVERY = 61,   /* polls between two looks at inject queue, reactor and timers */
     WF_OLDEST_EVERY = 64, /* polls between two takes of the oldest fresh task, where the order is to be repeatable */
 };
 
+/* From wakes to polls, in ns: see weft_latency. The owner writes, anybody reads. */
+typedef struct wf_measured {
+    double ns_a_cycle;
+    wf_a64 count, sum, buckets[WEFT_LATENCY_BUCKETS];
+} wf_measured;
+
 typedef struct wf_worker {
     /* The owner's alone. */
     weft_runtime *rt;
     unsigned index;
+    uint8_t born_flags;       /* of each task that is born here */
     bool alone;               /* the only worker: nobody steals */
     bool searching;           /* counted in the runtime's searchers */
     bool fresh_turn;          /* fresh and woken tasks alternate */
@@ -58,6 +67,17 @@ typedef struct wf_worker {
     bool tidy;             /* all that was not needed … */
     uint64_t tidied_polls; /* … when it had made so many polls */
     int64_t tidy_at;       /* when to do so again */
+
+    /* For people. The owner writes, anybody reads; who turns the reactor of a stuck one writes the time into its tracks. */
+    wf_a64 track, track_running; /* what it writes into tasks: see track.h */
+    wf_aptr polling; /* the task that it polls, or has polled since it last looked around: not to be looked into */
+    wf_measured *measured; /* or NULL */
+    wf_aint thread_id;     /* the system's, of the thread that it is; 0: none */
+    wf_ai64 awake_since;   /* wf_now() when it last awoke, … */
+    wf_ai64 slept_since;   /* … and when it fell asleep; 0: it is awake */
+    wf_a64 busy;           /* ns awake, up to the last sleep */
+    wf_a64 idle;           /* ns asleep, up to the last time it was awake */
+    wf_a64 aborted, panicked, failed, spills, mailed, wakes_sent, wakes_saved;
 
     /* The owner writes, anybody reads. */
     wf_a64 spawned, completed, polls, steals, parks, rescues;
@@ -105,7 +125,8 @@ void wf_idle_notify_backlog(wf_worker *w);
 void wf_schedule_fresh_slow(wf_worker *w, weft_task *task);
 static inline void wf_schedule_fresh(wf_worker *w, weft_task *task)
 {
-    if (wf_unlikely(!w) || wf_unlikely(task->flags & WF_TASK_PINNED) || wf_unlikely(!wf_deque_push(&w->fresh, task)))
+    if (wf_unlikely(!w) || wf_unlikely(wf_task_is(task, WF_TASK_PINNED | WF_TASK_WATCHED)) ||
+        wf_unlikely(!wf_deque_push(&w->fresh, task)))
         wf_schedule_fresh_slow(w, task);
     else if (!w->alone)
         wf_idle_notify_backlog(w);
@@ -118,6 +139,21 @@ bool wf_worker_may_lend(wf_exec *exec, weft_task *task);
 void wf_worker_tidy(wf_worker *w, int64_t now);
 /* When it must be awake for that; WEFT_FOREVER: not on that account. */
 int64_t wf_worker_tidy_next(const wf_worker *w);
+
+/* @w begins to poll @task. */
+static inline void wf_task_polled(wf_worker *w, weft_task *task)
+{
+    wf_count(&w->polls, 1);
+    wf_note(&w->polling, task);
+    wf_note(&task->track, wf_noted(&w->track_running));
+}
+
+/* The time has gone on. Any thread, for a worker that is alive. */
+void wf_worker_note_time(wf_worker *w, int64_t now);
+void wf_worker_note_awake(wf_worker *w, int64_t now);
+void wf_worker_note_asleep(wf_worker *w, int64_t now);
+/* @task is about to be queued; it stays pinned where it is. @w: the calling thread's, or NULL. */
+void wf_worker_note_queued(wf_worker *w, weft_task *task);
 
 /* Queue a task that has just been polled and wants more. */
 void wf_schedule_again(wf_worker *w, weft_task *task);

@@ -76,7 +76,7 @@ WEFT_NORETURN static void refuse(const weft_mutex *m, const wf_exec *exec, const
     if (!exec || !exec->task)
         weft_panic("%s: the mutex of %s %s a thread outside of any task", call, name, why);
     weft_panic("%s: the mutex of %s %s task \"%s\" (#%llu)", call, name, why, wf_task_label(exec->task),
-               (unsigned long long)exec->task->id);
+               (unsigned long long)exec->task->id.v);
 }
 
 void wf_mutex_must_be_mine(const weft_mutex *m, const char *call)

@@ -16,7 +16,7 @@ uv_loop_t *weft_uv_loop(void)
 {
     wf_exec *exec = wf_exec_peek();
     wf_reactor *r = exec && exec->worker ? &exec->worker->reactor : NULL;
-    bool pinned = r && exec->task && exec->task->flags & WF_TASK_PINNED;
+    bool pinned = r && exec->task && wf_task_is(exec->task, WF_TASK_PINNED);
     if (pinned)
         wf_reactor_hand_out(r, has_work, exec->worker);
     return pinned || (r && !exec->task && r->handed_out) ? &r->loop : NULL;

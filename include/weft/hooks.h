@@ -23,7 +23,8 @@ typedef enum weft_left {
  */
 typedef struct weft_hooks {
     void *arg;
-    void (*spawn)(void *arg, int worker, const weft_task *task); /* born, not yet queued; not for one that is then refused */
+    void (*spawn)(void *arg, int worker,
+                  const weft_task *task); /* born, not yet queued; a blocking job that the pool then refuses ends at once, as aborted */
     void (*wake)(void *arg, int worker, const weft_task *task);       /* it is about to be queued to be polled again */
     void (*poll_begin)(void *arg, int worker, const weft_task *task); /* @worker begins to run it */
     void (*poll_end)(void *arg, int worker, const weft_task *task, weft_left left);

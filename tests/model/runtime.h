@@ -45,6 +45,7 @@ void wf_schedule_fresh(wf_worker *w, weft_task *task);
 /* ---- what is not played --------------------------------------------------------------------------------------------- */
 
 int64_t wf_now(void) { return 1; }
+int64_t wf_now_coarse(void) { return 1; }
 const weft_waker *weft_context_waker(weft_context *cx) { return &cx->waker; }
 
 struct wf_cells *wf_cells_inherit(const struct wf_cells *parent, bool *out_of_memory)
@@ -78,6 +79,17 @@ wf_ctx *wf_strand_begin(wf_worker *worker, weft_task *task)
 }
 void wf_strand_end(wf_worker *worker, weft_task *task) { (void)worker, (void)task; }
 void wf_strand_expect(const weft_task *task) { (void)task; }
+
+/* Nobody watches. */
+void wf_watch_spawn(wf_worker *w, weft_task *task) { (void)w, (void)task; }
+void wf_watch_wake(wf_worker *w, weft_task *task) { (void)w, (void)task; }
+void wf_watch_poll_begin(wf_worker *w, weft_task *task) { (void)w, (void)task; }
+void wf_watch_poll_end(wf_worker *w, weft_task *task, weft_left left) { (void)w, (void)task, (void)left; }
+void wf_watch_end(wf_worker *w, weft_task *task) { (void)w, (void)task; }
+void wf_watch_park(wf_worker *w) { (void)w; }
+void wf_watch_unpark(wf_worker *w) { (void)w; }
+int wf_watch_open(wf_worker *w) { return (void)w, 0; }
+void wf_watch_close(wf_worker *w) { (void)w; }
 
 uint64_t wf_ids_take(uint64_t n) { return n; }
 void wf_runtime_task_ended(weft_runtime *rt) { (void)rt; }

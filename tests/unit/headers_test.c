@@ -40,7 +40,7 @@ static weft_task *get_live(wf_heap *heap, wf_header_cache *cache)
 /* Whoever was given a place twice finds the other's number in it. */
 static void fill(weft_task *task, uint64_t number)
 {
-    task->id = number;
+    wf_note(&task->id, number);
     memset((char *)task + offsetof(weft_task, next), (int)(number & 0xff),
            offsetof(weft_task, id) - offsetof(weft_task, next));
 }
@@ -131,7 +131,7 @@ Test(headers, more_than_a_chunk_gives_distinct_aligned_places_that_know_their_he
         fill(held[i], i);
     }
     for (size_t i = 0; i < MORE; i++) {
-        cr_assert_eq(held[i]->id, i);
+        cr_assert_eq(held[i]->id.v, i);
         cr_assert_eq(wf_header_heap(held[i]), heap);
     }
     cr_assert_eq(walked(heap, counts_live), (size_t)MORE);
@@ -211,7 +211,7 @@ Test(headers, a_chunk_with_one_live_header_stays_and_the_heap_lives_until_that_i
         if (held[i] != kept)
             wf_header_put(held[i], NULL);
     trim_twice(heap, 0);
-    cr_assert_eq(kept->id, PLACES / 2u);
+    cr_assert_eq(kept->id.v, PLACES / 2u);
     cr_assert_eq(walked(heap, counts), (size_t)PLACES, "its neighbours are there, the other chunk is empty");
     cr_assert_eq(walked(heap, counts_live), 1u);
     wf_heap_orphan(heap);
@@ -302,7 +302,7 @@ Test(headers_threads, a_live_header_is_put_last_from_another_thread_after_its_ru
     cr_assert_eq(pthread_create(&thread, NULL, put_all, &l), 0);
     wf_header_flush(heap, &cache);
     wf_heap_orphan(heap);
-    task->id = 42; /* still memory */
+    wf_note(&task->id, 42); /* still memory */
     wf_store_rel(&gate, 1);
     pthread_join(thread, NULL);
     cr_assert_not(mapped(task));
@@ -347,7 +347,7 @@ typedef struct worker {
 
 static void put_filled(weft_task *task, uint64_t number, wf_header_cache *cache)
 {
-    cr_assert_eq(task->id, number, "two were given the same place");
+    cr_assert_eq(task->id.v, number, "two were given the same place");
     wf_header_put(task, cache);
 }
 
@@ -377,7 +377,7 @@ static void *get_and_put(void *arg)
         }
         weft_task *gift = i % 8 ? NULL : wf_swap_acqrel(&t->gifts[w->number], NULL);
         if (gift)
-            put_filled(gift, (uint64_t)!w->number * HOLD + gift->id % HOLD, &cache);
+            put_filled(gift, (uint64_t)!w->number * HOLD + gift->id.v % HOLD, &cache);
     }
     for (uint32_t k = 0; k < HOLD; k++)
         if (mine[k])

@@ -279,14 +279,14 @@ static void theft_init(theft *t)
     cr_assert_not_null(t->all);
 }
 
-/* `home` is unused by the queues: how often it was seen. */
+/* `spare` is unused by the queues: how often it was seen. */
 static size_t see(theft *t, weft_task *task)
 {
     size_t i = (size_t)(task - t->all);
     cr_assert_lt(i, t->count);
-    cr_assert_eq(task->id, i + 1, "what the owner wrote");
-    cr_assert_eq(task->home, 0u, "task %zu came out twice", i);
-    task->home = 1;
+    cr_assert_eq(task->id.v, i + 1, "what the owner wrote");
+    cr_assert_eq(task->spare, 0u, "task %zu came out twice", i);
+    task->spare = 1;
     wf_add_rlx(&t->taken, 1);
     return i;
 }
@@ -345,7 +345,7 @@ static void finish_theft(theft *t, pthread_t *threads)
     for (int i = 0; i < THIEVES; i++)
         pthread_join(threads[i], NULL);
     for (size_t i = 0; i < t->count; i++)
-        cr_assert_eq(t->all[i].home, 1u, "task %zu was lost", i);
+        cr_assert_eq(t->all[i].spare, 1u, "task %zu was lost", i);
     cr_assert_eq(t->taken.v, t->count);
     free(t->all);
 }
@@ -361,7 +361,7 @@ static weft_task *fresh_task(theft *t, size_t i)
         if (++tries % 256 == 0)
             sched_yield();
     }
-    t->all[i].id = i + 1;
+    wf_note(&t->all[i].id, i + 1);
     return &t->all[i];
 }
 
@@ -526,7 +526,7 @@ Test(runq_threads, two_pushers_and_two_takers_of_the_inject_queue_keep_each_push
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     for (size_t i = 0; i < t.count; i++)
-        cr_assert_eq(t.all[i].home, 1u, "task %zu was lost", i);
+        cr_assert_eq(t.all[i].spare, 1u, "task %zu was lost", i);
     cr_assert_eq(wf_inject_len(&t.inject), 0u);
     free(t.all);
 }

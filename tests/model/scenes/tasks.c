@@ -402,7 +402,8 @@ static void storage_release(weft_task_storage *storage) { free(storage); }
 static void in_storage(void)
 {
     open_workers(1);
-    wf_list_init(&s.rt.stored);
+    wf_mutex_init(&s.rt.shelves[1].lock);
+    wf_list_init(&s.rt.shelves[1].tasks);
     weft_task_storage *storage = malloc(sizeof *storage);
     storage->release = storage_release;
     s.work = (work){.future = {&work_ops}, .wanted = 1};
@@ -415,7 +416,7 @@ static void in_storage(void)
 
 static void storage_is_free(void)
 {
-    model_check(wf_list_empty(&s.rt.stored));
+    model_check(wf_list_empty(&s.rt.shelves[1].tasks));
     all_is_over();
 }
 
