@@ -124,11 +124,12 @@ void *wf_console_thread(void *arg)
                             .shutdown_grace = WEFT_FOREVER, /* nothing of it outlives the runtime that it shows */
                             .watchdog = WEFT_FOREVER};
     pthread_setname_np(pthread_self(), "weft/console");
+    void *code = NULL;
     int err = weft_watchdog_ignore_thread();
     if (err == 0)
-        err = weft_run_with(&options, run, c, NULL);
+        err = weft_run_with(&options, run, c, &code);
     if (!weft_token_is_cancelled(c->ready) && err < 0)
-        c->result = err;
+        c->result = err == WEFT_EFAILED ? (int)(intptr_t)code : err; /* no stack for run() */
     wf_console_forget_all(c);
     weft_token_cancel(c->ready);
     weft_token_cancel(c->over); /* the last deed: whoever hears it joins the thread */

@@ -116,6 +116,7 @@ WF_TEST_WORKERS(console, each_worker_has_its_counters)
 {
     scene s;
     open_scene(&s, workers);
+    add_task(&s, "who has been polled");
     json_t *root = get_json(s.port, "/workers.json"), *totals = json_object_get(root, "totals");
     cr_assert_eq(length_of(root, "workers"), workers);
     cr_assert_eq(length_of(root, "wake_to_poll"), WEFT_LATENCY_BUCKETS);
