@@ -17,6 +17,7 @@ typedef struct group {
     int64_t longest, oldest;
     uint64_t sample; /* the one to look at: the worst, and of these the one that is so for longest */
     int64_t sample_since;
+    char sample_name[64];
 } group;
 
 typedef struct table {
@@ -68,6 +69,7 @@ static void count(group *g, const weft_task_info *t)
     if (g->count++ == 0 || s > g->worst || (s == g->worst && t->since > g->sample_since)) {
         g->sample = t->id;
         g->sample_since = t->since;
+        memcpy(g->sample_name, t->name, sizeof g->sample_name);
         g->worst = s;
     }
     g->suspicious += s != WF_CONSOLE_FINE;
@@ -105,13 +107,15 @@ static int compare(const void *left, const void *right)
 
 static json_t *row(const group *g)
 {
-    char name[WF_CONSOLE_WORD];
+    char name[WF_CONSOLE_WORD], sample[WF_CONSOLE_WORD];
     wf_console_mend(name, sizeof name, g->name);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "name", name, "kind",
+    wf_console_mend(sample, sizeof sample, g->sample_name);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "name", name, "kind",
                      wf_console_kind_name(g->kind), "state", weft_task_state_name(g->state), "waits_for", g->waits_for,
                      "count", (json_int_t)g->count, "suspects", (json_int_t)g->suspicious, "aborted",
                      (json_int_t)g->aborted, "longest_ns", (json_int_t)g->longest, "oldest_ns", (json_int_t)g->oldest,
-                     "sample", (json_int_t)g->sample, "suspicious", wf_console_suspicion_text(g->worst));
+                     "sample", (json_int_t)g->sample, "sample_ns", (json_int_t)g->sample_since, "sample_name", sample,
+                     "suspicious", wf_console_suspicion_text(g->worst));
 }
 
 static json_t *rows(const table *all)

@@ -130,7 +130,7 @@ WF_TEST_WORKERS(console, each_worker_has_its_counters)
 WF_TEST_WORKERS(console, a_page_of_tasks_is_in_order_and_says_how_many_there_are)
 {
     scene s;
-    char name[32];
+    char name[64];
     open_scene(&s, workers);
     for (int i = 0; i < 30; i++) {
         snprintf(name, sizeof name, "job %02d", i);
@@ -189,7 +189,7 @@ Test(console, of_many_tasks_the_first_in_the_order_are_kept)
 WF_TEST_WORKERS(console, tasks_that_differ_in_their_numbers_only_are_one_group)
 {
     scene s;
-    char name[32];
+    char name[64];
     open_scene(&s, workers);
     for (int i = 0; i < 20; i++) {
         snprintf(name, sizeof name, "conn 10.0.0.%d:%d", i, 5000 + i);
@@ -223,7 +223,7 @@ WF_TEST_WORKERS(console, tasks_that_differ_in_their_numbers_only_are_one_group)
 Test(console, groups_beyond_the_most_are_counted)
 {
     scene s;
-    char name[32];
+    char name[64];
     open_scene(&s, 2);
     for (int i = 0; i < 300; i++) {
         snprintf(name, sizeof name, "%c%c%c", 'a' + i % 26, 'a' + i / 26 % 26, 'x');
@@ -604,6 +604,8 @@ static void *spin(void *arg)
 WF_TEST_WORKERS(console, it_answers_while_every_worker_is_stuck_and_says_in_what)
 {
     scene s;
+    atomic_store(&go_on, false);
+    atomic_store(&stuck, 0);
     open_scene(&s, workers);
     add_task(&s, "who waits");
     for (unsigned i = 0; i < workers; i++)
