@@ -45,7 +45,7 @@ static bool grow(wf_console_text *t, size_t least)
 
 bool wf_console_text_add(wf_console_text *t, const void *bytes, size_t size)
 {
-    if (size > WF_CONSOLE_TEXT - t->size) {
+    if (t->cut || size > WF_CONSOLE_TEXT - t->size) {
         t->cut = true;
         return true;
     }
@@ -71,11 +71,21 @@ static ssize_t add_to(void *cookie, const char *bytes, size_t size)
 
 FILE *wf_console_text_file(wf_console_text *t) { return fopencookie(t, "w", (cookie_io_functions_t){.write = add_to}); }
 
+/* There is always room for that. */
+static void say_that_it_was_cut(wf_console_text *t)
+{
+    static const char note[] = "\n(more was left out)\n";
+    t->cut = false;
+    if (t->size > WF_CONSOLE_TEXT - sizeof note)
+        t->size = WF_CONSOLE_TEXT - sizeof note;
+    wf_console_text_add(t, note, sizeof note - 1);
+}
+
 int wf_console_text_close(wf_console_text *t, FILE *file, int err)
 {
-    if (t->cut)
-        fprintf(file, "\n(more was left out)\n");
     bool failed = fclose(file) != 0;
+    if (t->cut)
+        say_that_it_was_cut(t);
     if (weft_token_is_cancelled(t->stop))
         return WEFT_ECANCELED;
     if (t->lacking)
