@@ -16,11 +16,20 @@ if(TARGET weft_tls)
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
+if(TARGET weft_console)
+  install(FILES ${PROJECT_SOURCE_DIR}/include/weft/console.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weft)
+  install(TARGETS weft_console weft_console_static EXPORT weftConsoleTargets
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 
 set(weft_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weft)
 install(EXPORT weftTargets NAMESPACE weft:: DESTINATION ${weft_package_dir})
 if(TARGET weft_tls)
   install(EXPORT weftTlsTargets NAMESPACE weft:: DESTINATION ${weft_package_dir})
+endif()
+if(TARGET weft_console)
+  install(EXPORT weftConsoleTargets NAMESPACE weft:: DESTINATION ${weft_package_dir})
 endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/weftConfig.cmake.in ${PROJECT_BINARY_DIR}/weftConfig.cmake
   INSTALL_DESTINATION ${weft_package_dir})
@@ -28,7 +37,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/weftConfigVersion.cmake C
 install(FILES ${PROJECT_BINARY_DIR}/weftConfig.cmake ${PROJECT_BINARY_DIR}/weftConfigVersion.cmake
   DESTINATION ${weft_package_dir})
 
-# weft.pc and weft-tls.pc find the prefix from where they lie themselves.
+# weft.pc, weft-tls.pc and weft-console.pc find the prefix from where they lie themselves.
 if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR})
   set(weft_pc_prefix ${CMAKE_INSTALL_PREFIX})
   set(weft_pc_libdir ${CMAKE_INSTALL_LIBDIR})
@@ -51,4 +60,8 @@ install(FILES ${PROJECT_BINARY_DIR}/weft.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/
 if(TARGET weft_tls)
   configure_file(${CMAKE_CURRENT_LIST_DIR}/weft-tls.pc.in ${PROJECT_BINARY_DIR}/weft-tls.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/weft-tls.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
+if(TARGET weft_console)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/weft-console.pc.in ${PROJECT_BINARY_DIR}/weft-console.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/weft-console.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()

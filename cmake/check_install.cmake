@@ -25,6 +25,12 @@ if(TLS)
 elseif(EXISTS ${work}/moved/include/weft/tls.h)
   message(FATAL_ERROR "weft/tls.h was installed without its library")
 endif()
+if(CONSOLE)
+  run(${work}/consumer/consumer_console_shared)
+  run(${work}/consumer/consumer_console_static)
+elseif(EXISTS ${work}/moved/include/weft/console.h)
+  message(FATAL_ERROR "weft/console.h was installed without its library")
+endif()
 
 # By pkg-config: shared and static.
 file(GLOB_RECURSE pc ${work}/moved/weft.pc)
@@ -65,5 +71,20 @@ if(TLS)
   run(${CC} -std=c11 -Werror ${CONSUMER}/tls.c -o ${work}/tls_by_pkg_config_static ${flags} ${libdir}/libweft-tls.a ${libdir}/libweft.a
     ${private} ${other})
   run(${work}/tls_by_pkg_config_static)
+endif()
+
+# And the console.
+if(CONSOLE)
+  set(package weft-console)
+  pkg_config(flags --cflags --libs)
+  run(${CC} -std=c11 -Werror ${CONSUMER}/console.c -o ${work}/console_by_pkg_config ${flags} -Wl,-rpath,${libdir})
+  run(${work}/console_by_pkg_config)
+  pkg_config(flags --cflags)
+  pkg_config(private --static --libs-only-l)
+  pkg_config(other --static --libs-only-other)
+  list(REMOVE_ITEM private -lweft -lweft-console)
+  run(${CC} -std=c11 -Werror ${CONSUMER}/console.c -o ${work}/console_by_pkg_config_static ${flags} ${libdir}/libweft-console.a
+    ${libdir}/libweft.a ${private} ${other})
+  run(${work}/console_by_pkg_config_static)
 endif()
 file(REMOVE_RECURSE ${work})

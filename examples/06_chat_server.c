@@ -1,5 +1,6 @@
 /* A chat room.   terminal 1:        ./06_chat_server 127.0.0.1:7000        and Ctrl-C in the end
  *                terminals 2, 3 …:  nc 127.0.0.1 7000
+ *                a browser:         what it does meanwhile, at a second address, if that is given: ./06_chat_server 127.0.0.1:7000 127.0.0.1:6690
  *
  * Each person has two strands. The reader puts lines into the outboxes of the others, and never waits for them. The writer
  * waits for its own outbox, and sends. Outboxes are bounded: lines for which there is no room are left out, and the person is
@@ -9,6 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <weft.h>
+#ifdef WITH_CONSOLE
+#include <weft/console.h>
+#else
+#define weft_console_start(address) ((void)(address), weft_error_set(WEFT_ENOTSUP, "built without a console"))
+#endif
 
 enum { NAME_SIZE = 21, LINE_SIZE = 512, TEXT_SIZE = LINE_SIZE + 64, OUTBOX_SIZE = 16 * 1024 };
 
@@ -69,6 +75,7 @@ static void *write_mail(void *arg)
 {
     char text[OUTBOX_SIZE + TEXT_SIZE];
     person *p = arg;
+    weft_set_name("writer");
     while (weft_await(&p->mail, NULL) == 0) {
         pthread_mutex_lock(&room);
         size_t n = p->used;
@@ -178,8 +185,9 @@ static void *close_room(void *listener)
     return NULL;
 }
 
-static void *app(void *address)
+static void *app(void *words)
 {
+    const char *address = ((char **)words)[0], *console = ((char **)words)[1];
     weft_listener *listener;
     weft_addr addr;
     char text[WEFT_ADDR_TEXT];
@@ -189,11 +197,18 @@ static void *app(void *address)
     weft_listener_addr(listener, &addr);
     printf("listening on %s\n", weft_addr_format(&addr, text, sizeof text));
     fflush(stdout);
+    if (console && weft_console_start(console) < 0)
+        fprintf(stderr, "%s\n", weft_error_detail()); /* one can do without */
     if (weft_spawn(NULL, close_room, listener) < 0)
         return NULL;
-    err = weft_serve(listener, serve_person, NULL, &(weft_serve_options){.max_connections = 1000, .drain_timeout = WEFT_SEC});
+    weft_serve_options options = {.max_connections = 1000, .drain_timeout = WEFT_SEC, .spawn.name = "reader"};
+    err = weft_serve(listener, serve_person, NULL, &options);
     puts("bye");
     return err == WEFT_ECLOSED ? NULL : weft_fail(err);
 }
 
-int main(int argc, char **argv) { return weft_run(app, argc > 1 ? argv[1] : "127.0.0.1:7000", NULL) < 0; }
+int main(int argc, char **argv)
+{
+    char *defaults[] = {"127.0.0.1:7000", NULL};
+    return weft_run(app, argc > 1 ? argv + 1 : defaults, NULL) < 0;
+}
