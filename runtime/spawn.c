@@ -199,6 +199,14 @@ WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_op
     return inherit_locals(task, b->exec);
 }
 
+/* Before it has a word: from then on whoever aborts them all makes it end. */
+WF_NOINLINE static void announce_job(weft_task *task, const birth *b)
+{
+    WF_PROBE1(spawn, task->id.v);
+    if (wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_spawn(b->worker, task);
+}
+
 /* The pool may refuse it: then it was never born. Unless somebody who aborts them all has been faster, which makes it a worker's. */
 WF_NOINLINE static int give_to_pool(weft_task *task, birth b, weft_task **handle)
 {
@@ -229,15 +237,15 @@ WF_INLINE int give_life(weft_task *task, const birth *b, weft_task **handle, uin
         wf_note(&task->flags, task->flags.v | WF_TASK_MEMBER);
         bits |= WF_S_JOIN_WAKER;
     }
-    WF_PROBE1(spawn, task->id.v);
-    if (wf_unlikely(blocking) && wf_task_is(task, WF_TASK_WATCHED))
-        wf_watch_spawn(b->worker, task); /* once it has a word, whoever aborts them all makes it end */
+    if (wf_unlikely(blocking))
+        announce_job(task, b);
     wf_state_init(&task->state, bits, 1 + SPARE_AT_BIRTH + (handle != NULL));
     if (handle)
         *handle = task;
     count_spawned(b);
     if (wf_unlikely(blocking))
         return give_to_pool(task, *b, handle);
+    WF_PROBE1(spawn, task->id.v);
     wf_schedule_fresh(b->worker, task);
     return 0;
 }
