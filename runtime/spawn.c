@@ -129,7 +129,7 @@ static int apply_options(weft_task *task, const birth *b, const weft_spawn_optio
     extra->drop_arg = o->drop_arg;
     extra->drop_result = o->drop_result;
     if (o->name)
-        strncpy(extra->name, o->name, sizeof extra->name - 1);
+        wf_task_set_label(task, o->name);
     if (o->blocking)
         wf_blocking_init(task);
     return o->copy_arg && wf_task_is(task, WF_TASK_STRAND) ? copy_argument(task, o) : 0;
@@ -189,7 +189,7 @@ WF_INLINE void init_header(weft_task *task, const birth *b, uint8_t flags)
     task->rt = b->rt;
     wf_note(&task->strand, NULL);
     wf_note(&task->id, next_id(b->worker));
-    task->extra = NULL;
+    wf_note(&task->extra_seen, NULL);
     task->spare = SPARE_AT_BIRTH;
     note_birth(task, b, flags);
 }
@@ -202,6 +202,14 @@ WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_op
             return err;
     }
     return inherit_locals(task, b->exec);
+}
+
+/* Before it has a word: from then on whoever aborts them all makes it end. */
+WF_NOINLINE static void announce_job(weft_task *task, const birth *b)
+{
+    WF_PROBE1(spawn, task->id.v);
+    if (wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_spawn(b->worker, task);
 }
 
 /* The pool may refuse it: then it is as if it had never been born, but that it is counted. Unless somebody who aborts them all has been faster, which makes it a worker's. */
@@ -234,15 +242,15 @@ WF_INLINE int give_life(weft_task *task, const birth *b, weft_task **handle, uin
         wf_note(&task->flags, (uint16_t)(task->flags.v | WF_TASK_MEMBER));
         bits |= WF_S_JOIN_WAKER;
     }
-    WF_PROBE1(spawn, task->id.v);
-    if (wf_unlikely(blocking) && wf_task_is(task, WF_TASK_WATCHED))
-        wf_watch_spawn(b->worker, task); /* once it has a word, whoever aborts them all makes it end */
+    if (wf_unlikely(blocking))
+        announce_job(task, b);
     wf_state_init(&task->state, bits, 1 + SPARE_AT_BIRTH + (handle != NULL));
     if (handle)
         *handle = task;
     count_spawned(b);
     if (wf_unlikely(blocking))
         return give_to_pool(task, *b, handle);
+    WF_PROBE1(spawn, task->id.v);
     wf_schedule_fresh(b->worker, task);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
+#include <runtime/watch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,10 +289,13 @@ static wf_strand *bind_stack(wf_worker *w, weft_task *task, int *err)
 }
 
 /* Out of memory for its stack: it never starts, and has failed. */
-static void stillborn(weft_task *task, int err)
+WF_NOINLINE static void stillborn(wf_worker *w, weft_task *task, int err)
 {
     if (task->extra)
         wf_call_back(task->extra->drop_arg, task->value.v);
+    if (wf_task_is(task, WF_TASK_WATCHED))
+        wf_watch_poll_end(w, task, WEFT_LEFT_ENDED);
+    WF_PROBE2(poll_end, task->id.v, WF_STRAND_ENDED);
     wf_task_set_output(task, WEFT_EFAILED, (void *)(intptr_t)err);
 }
 
@@ -329,7 +333,7 @@ wf_ctx *wf_strand_begin(wf_worker *w, weft_task *task)
     wf_strand *s = bind_stack(w, task, &err);
     if (wf_likely(s))
         return wf_strand_enter(w, s);
-    stillborn(task, err);
+    stillborn(w, task, err);
     return NULL;
 }
 

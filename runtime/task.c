@@ -161,7 +161,8 @@ int wf_task_set_label(weft_task *task, const char *name)
 void wf_task_copy_label(weft_task *task, char *out, size_t size)
 {
     wf_spin_lock(extras_lock(task));
-    snprintf(out, size, "%s", task->extra ? task->extra->name : "");
+    const wf_extra *extra = wf_noted(&task->extra_seen);
+    snprintf(out, size, "%s", extra ? extra->name : "");
     wf_spin_unlock(extras_lock(task));
 }
 
@@ -329,13 +330,10 @@ static void poll_future(wf_worker *w, weft_task *task)
     wf_task_complete(w, task);
 }
 
-/* To those who watch it is queued, in a queue of one place. */
-static void lend(wf_worker *w, weft_task *task)
+/* To those who watch it is queued, in a queue of one place. Apart, so that others need not save their registers for the call. */
+WF_NOINLINE static void lend_watched(wf_worker *w, weft_task *task)
 {
-    WF_PROBE1(wake, task->id.v);
-    wf_note(&task->track, wf_noted(&w->track));
-    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
-        wf_watch_wake(w, task);
+    wf_watch_wake(w, task);
     wf_store_rel(&w->lender, task);
 }
 
@@ -348,7 +346,12 @@ void wf_task_left(wf_worker *w, weft_task *task, int left)
         pending(w, task);
         break;
     case WF_STRAND_LENDS:
-        lend(w, task);
+        WF_PROBE1(wake, task->id.v);
+        wf_note(&task->track, wf_noted(&w->track));
+        if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+            lend_watched(w, task);
+        else
+            wf_store_rel(&w->lender, task);
         break; /* so does this one */
     case WF_STRAND_YIELDED:
         wf_schedule_again(w, task);
@@ -359,20 +362,11 @@ void wf_task_left(wf_worker *w, weft_task *task, int left)
     }
 }
 
-/* It has ended in its poll, but not by returning from it. */
-static void end_poll(wf_worker *w, weft_task *task)
-{
-    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
-        wf_watch_poll_end(w, task, WEFT_LEFT_ENDED);
-    WF_PROBE2(poll_end, task->id.v, WF_STRAND_ENDED);
-    wf_task_complete(w, task);
-}
-
 static wf_ctx *begin_strand(wf_worker *w, weft_task *task)
 {
     wf_ctx *to = wf_strand_begin(w, task);
     if (wf_unlikely(!to))
-        end_poll(w, task);
+        wf_task_complete(w, task);
     return to;
 }
 
@@ -397,9 +391,12 @@ void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)
     w->exec.cx.waker = (weft_waker){NULL, NULL}; /* the task is about to go: see poll_future() */
     w->exec.callbacks = 0;
     w->exec.waits = &w->exec.unread;
+    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
+        wf_watch_poll_end(w, task, WEFT_LEFT_ENDED);
+    WF_PROBE2(poll_end, task->id.v, WF_STRAND_ENDED);
     wf_task_set_output(task, WEFT_EPANIC, NULL);
     drop_future(task);
-    end_poll(w, task);
+    wf_task_complete(w, task);
 }
 
 void wf_extras_fork_lock(void) WF_NO_THREAD_SAFETY

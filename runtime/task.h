@@ -60,7 +60,10 @@ struct weft_task {
     };
     weft_waker joiner; /* under JOIN_LOCK, or owned by who set JOIN_WAKER off */
     wf_a64 id;
-    wf_extra *extra; /* or NULL */
+    union {
+        wf_extra *extra;    /* or NULL */
+        wf_aptr extra_seen; /* the same, for who walks over headers while one is born */
+    };
     union {
         wf_a32 status; /* once done: 0, WEFT_EABORTED, WEFT_EPANIC, WEFT_EFAILED (code in value), as int32_t */
         wf_a32 born;   /* until then: when that was, in wf_ticks() */

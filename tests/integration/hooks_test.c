@@ -23,7 +23,7 @@ static const char *const phase_names[] = {"unknown", "born", "running", "waiting
 typedef struct life {
     _Atomic uint64_t id; /* 0: a free place */
     phase phase;
-    bool job; /* by its name */
+    bool job, pinned; /* by its name, which it keeps */
     int status;
 } life;
 
@@ -65,6 +65,8 @@ static life *expect(int worker, const weft_task *task, const char *what, unsigne
     life *l = place_of(weft_task_id(task));
     cr_assert(phases & 1u << l->phase, "#%llu \"%s\" %s while it was %s", (unsigned long long)weft_task_id(task),
               weft_task_name(task), what, phase_names[l->phase]);
+    if (l->phase != UNKNOWN)
+        cr_assert_str_eq(weft_task_name(task), l->job ? "job" : l->pinned ? "pinned" : "");
     return l;
 }
 
@@ -74,6 +76,7 @@ static void on_spawn(void *arg, int worker, const weft_task *task)
     life *l = expect(worker, task, "was born", 1u << UNKNOWN);
     l->phase = BORN;
     l->job = strcmp(weft_task_name(task), "job") == 0;
+    l->pinned = strcmp(weft_task_name(task), "pinned") == 0;
     spawned++;
     foreign_spawns += worker < 0;
     jobs += l->job;
@@ -380,7 +383,7 @@ static void wake_until_ended(sleeper *s, weft_task *task)
 static void *pins(void *arg)
 {
     for (unsigned i = 0; i < 2 * weft_runtime_workers(NULL); i++) {
-        const weft_spawn_options options = {.pinned = WEFT_PIN_TO(i % weft_runtime_workers(NULL))};
+        const weft_spawn_options options = {.pinned = WEFT_PIN_TO(i % weft_runtime_workers(NULL)), .name = "pinned"};
         weft_task *strand, *future;
         sleeper s;
         sleeper_init(&s, 20, false);
