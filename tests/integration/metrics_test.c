@@ -293,10 +293,12 @@ WF_TEST_WORKERS(metrics, d29_holds_for_many_observers_and_the_sums_are_right_in_
     cr_assert_eq(weft_runtime_destroy(w.rt), 0);
 }
 
+static size_t failures(void) { return WF_TEST_SANITIZED ? 100 : 20000; }
+
 static void *fail_often(void *arg)
 {
     weft_task *tasks[8];
-    for (size_t i = 0; i < wf_test_scale(20000); i++) {
+    for (size_t i = 0; i < failures(); i++) {
         for (int j = 0; j < 8; j++)
             tasks[j] = start(weft_runtime_current(), fail, NULL);
         for (int j = 0; j < 8; j++)
@@ -319,7 +321,7 @@ WF_TEST_WORKERS(metrics, d29_no_observer_sees_more_failures_than_ends)
         cr_assert_eq(weft_block_on(w.rt, fail_often, NULL, NULL), 0);
     w.stop = 1;
     pthread_join(thread, NULL);
-    cr_assert_eq(metrics(w.rt).failed, 5 * 8 * wf_test_scale(20000));
+    cr_assert_eq(metrics(w.rt).failed, 5 * 8 * failures());
     close_all(residents, RESIDENTS);
     cr_assert_eq(weft_runtime_destroy(w.rt), 0);
 }
