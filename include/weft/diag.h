@@ -21,17 +21,23 @@ typedef enum weft_guard_kind {
 
 enum { WEFT_LATENCY_BUCKETS = 28 };
 
-/** How long woken tasks waited for their poll. Bucket i counts those of less than 2^(i + 7) ns (128 ns, 256 ns, … 8.6 s) that are in none before; the last takes the rest. */
+/**
+ * How long woken tasks waited for their poll, from where they were queued. Yields count, births do not, nor does a wake whose task was aborted and never polled.
+ * Bucket i counts those of less than 2^(i + 7) ns (128 ns, 256 ns, … 8.6 s) that are in none before; the last takes the rest.
+ */
 typedef struct weft_latency {
-    uint64_t count;
-    uint64_t sum; /* ns */
+    uint64_t count; /* of all buckets */
+    uint64_t sum;   /* ns */
     uint64_t buckets[WEFT_LATENCY_BUCKETS];
 } weft_latency;
 
-/** Counters since the runtime began, and what there is at the moment. spawned = completed + active, and aborted + panicked + failed <= completed, in every reading. */
+/**
+ * Counters since the runtime began, and what there is at the moment. spawned = completed + active, aborted + panicked + failed <= completed, and peak >= active,
+ * in every reading; no counter goes back from one reading to the next, whoever reads. Other sums of a reading were true at moments a little apart.
+ */
 typedef struct weft_metrics_t {
-    uint64_t spawned, completed, active;
-    uint64_t peak;                       /* most at once: exact with one worker, sampled otherwise */
+    uint64_t spawned, completed, active; /* a blocking job that was refused counts as spawned, and as aborted */
+    uint64_t peak; /* most at once: exact with one worker that spawns them all, else the most that a reading came upon */
     uint64_t polls;                      /* times a task was polled */
     uint64_t steals;                     /* tasks taken from another worker's queue */
     uint64_t parks;                      /* times a worker slept */
@@ -42,13 +48,13 @@ typedef struct weft_metrics_t {
     uint64_t spills;                     /* tasks that a full queue moved to where all workers look */
     uint64_t wakes_sent;                 /* times a sleeping worker was rung: each is a system call */
     uint64_t wakes_saved;                /* times somebody who would have rung found one awake that looks anyway */
-    uint64_t mailed;                     /* pinned tasks that another thread woke */
-    int64_t busy, idle;                  /* ns that its workers were awake, and slept, together */
-    uint64_t queued;                     /* tasks in queues now */
-    uint64_t timers;                     /* armed now */
-    uint64_t sources;                    /* sockets, pipes, listeners … open now */
-    unsigned workers, workers_parked;    /* … of them asleep now */
-    weft_latency wake_to_poll;           /* with WEFT_MEASURE only, else all zero */
+    uint64_t mailed;    /* pinned tasks that another thread woke or spawned, once their worker has found them */
+    int64_t busy, idle; /* ns that its workers were awake, and slept, together: see weft_worker_metrics_t */
+    uint64_t queued;    /* tasks in queues now */
+    uint64_t timers;    /* armed now; that of a strand's last deadline stays armed until it fires or the strand ends */
+    uint64_t sources;   /* sockets, pipes, listeners … open now */
+    unsigned workers, workers_parked; /* … of them asleep now */
+    weft_latency wake_to_poll;        /* with WEFT_MEASURE only, else all zero */
     uint64_t reserved_[16];
 } weft_metrics_t;
 
@@ -64,12 +70,12 @@ static inline int weft_metrics(weft_runtime *rt, weft_metrics_t *out)
 typedef struct weft_worker_metrics_t {
     uint64_t spawned, completed; /* by it; tasks move, so each may be the larger */
     uint64_t polls, steals, parks, rescues, spills, wakes_sent, mailed;
-    int64_t busy, idle; /* ns */
+    int64_t busy, idle; /* ns awake and asleep, to this moment. Together the time since it began, but for what it takes to fall asleep or awake. Neither goes back */
     uint64_t queued, timers;
     uint64_t polling;   /* the id of the task that it runs now, or 0 */
     int64_t polling_ns; /* … for about so long already; 0 if it runs none. Exact to its last look around: see seen_ns */
     int64_t seen_ns;    /* how long ago it last looked around: at its reactor, its timers, and the queues of others */
-    int parked;         /* it sleeps */
+    int parked;         /* it sleeps, or nobody is it just now */
     int thread;         /* the system's id of its thread; 0: none now */
     weft_latency wake_to_poll;
     uint64_t reserved_[16];
@@ -83,7 +89,11 @@ static inline int weft_worker_metrics(weft_runtime *rt, unsigned worker, weft_wo
     return weft_worker_metrics_sized(rt, worker, out, sizeof *out);
 }
 
-/** Write all counters in Prometheus' text format, version 0.0.4, each with its help and type. Returns 0, WEFT_EINVAL, WEFT_ENORUNTIME, or the system's code if @to took less. */
+/**
+ * Write all counters in Prometheus' text format, version 0.0.4, each with its help and type: docs/metrics.md has them. It allocates nothing, and flushes @to.
+ * What it writes is a whole page: one name is explained once in a page, so several runtimes have a page each.
+ * Returns 0, WEFT_EINVAL, WEFT_ENORUNTIME, or the system's code if @to took less.
+ */
 WEFT_API int weft_metrics_print(weft_runtime *rt, FILE *to);
 
 /* ---- the tasks ---------------------------------------------------------------------------------------------- */

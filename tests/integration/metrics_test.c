@@ -293,6 +293,45 @@ WF_TEST_WORKERS(metrics, d29_holds_for_many_observers_and_the_sums_are_right_in_
     cr_assert_eq(weft_runtime_destroy(w.rt), 0);
 }
 
+static size_t failures(void) { return wf_test_scale(20000); }
+
+static void *fail_often(void *arg)
+{
+    weft_task *tasks[8];
+    weft_future futures[8];
+    for (size_t i = 0; i < failures(); i++) {
+        for (int j = 0; j < 8; j++) {
+            futures[j].ops = &failing;
+            if (WF_TEST_SANITIZED)
+                cr_assert_eq(weft_spawn_future(&tasks[j], &futures[j]), 0);
+            else
+                tasks[j] = start(weft_runtime_current(), fail, NULL);
+        }
+        for (int j = 0; j < 8; j++)
+            weft_join(tasks[j], NULL);
+    }
+    return arg;
+}
+
+/* Stackless under sanitizers: ThreadSanitizer takes milliseconds for a stack. All of them end so: one that were counted too early, or read too late, would be one too many. */
+WF_TEST_WORKERS(metrics, d29_no_observer_sees_more_failures_than_ends)
+{
+    watching w = {.rt = create(workers, 0)};
+    weft_task *residents[RESIDENTS];
+    pthread_t thread;
+    for (int i = 0; i < RESIDENTS; i++)
+        residents[i] = start(w.rt, wait_for_ever, NULL);
+    cr_assert_eq(pthread_create(&thread, NULL, observe, &w), 0);
+    SPIN_UNTIL(w.readings > 0);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(weft_block_on(w.rt, fail_often, NULL, NULL), 0);
+    w.stop = 1;
+    pthread_join(thread, NULL);
+    cr_assert_eq(metrics(w.rt).failed, 5 * 8 * failures());
+    close_all(residents, RESIDENTS);
+    cr_assert_eq(weft_runtime_destroy(w.rt), 0);
+}
+
 /* ---- the peak --------------------------------------------------------------------------------------------------- */
 
 static void *climb(void *arg)
@@ -663,6 +702,24 @@ WF_TEST_WORKERS(metrics, the_latencies_are_as_many_as_wakes_were_polled_and_no_b
     cr_assert_eq(weft_runtime_destroy(rt), 0);
     rt = create(workers, WEFT_MEASURE);
     expect_wakes_counted(rt, workers);
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
+/* Woken once; then it lends its worker to a child, again and again, and goes on without a wake. */
+static void *yield_and_lend(void *arg)
+{
+    weft_yield();
+    for (int i = 0; i < 10; i++)
+        cr_assert_eq(weft_join(start(weft_runtime_current(), echo, NULL), NULL), 0);
+    return arg;
+}
+
+Test(metrics, what_goes_on_after_it_was_lent_was_not_woken)
+{
+    weft_runtime *rt = create(1, WEFT_MEASURE);
+    cr_assert_eq(weft_block_on(rt, yield_and_lend, NULL, NULL), 0);
+    cr_assert_eq(metrics(rt).polls, 22, "it was lent each time");
+    cr_assert_eq(metrics(rt).wake_to_poll.count, 1);
     cr_assert_eq(weft_runtime_destroy(rt), 0);
 }
 
