@@ -66,6 +66,11 @@ void wf_waiter_insist(wf_waiter *w, const char *what);
 /* A panic in @call, unless the caller holds @m: see mutex.c. */
 void wf_mutex_must_be_mine(const weft_mutex *m, const char *call);
 
+/* For people who watch: who holds the mutex at @m, to be compared only; 0: nobody, or it cannot be told. The mutex may be gone. */
+uintptr_t wf_mutex_owner(const weft_mutex *m);
+/* Is that one @task, by its record @body or by itself? Neither is looked into. */
+bool wf_mutex_owner_is(uintptr_t owner, const weft_task *task, const wf_body *body);
+
 /* The byte in a public struct is a spin lock. */
 _Static_assert(sizeof(wf_spin) == 1, "one byte in public structs");
 static inline wf_spin *wf_spin_in(uint8_t *byte) { return (wf_spin *)(void *)byte; }
