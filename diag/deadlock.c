@@ -137,12 +137,12 @@ static void gather_one(weft_task *task, void *arg)
         wf_findings_add(&g->findings, task, &info);
 }
 
-static void say_one(weft_runtime *rt, const wf_found *found)
+static void say_one(weft_runtime *rt, const wf_findings *f, const wf_found *found)
 {
     char does[WF_REPORT_LINE];
     const weft_task_info *info = &found->info;
     wf_say(rt, WEFT_LOG_ERROR, info->name, &found->frames, "  task \"%s\" (#%" PRIu64 ") %s", info->name, info->id,
-           wf_what_it_does(info, does, sizeof does));
+           wf_what_it_does(f, info, does, sizeof does));
 }
 
 static void report(weft_runtime *rt)
@@ -150,10 +150,11 @@ static void report(weft_runtime *rt)
     gathering g = {.now = wf_now()};
     wf_findings_open(&g.findings); /* without memory they are only counted */
     wf_registry_walk(rt, gather_one, &g);
+    wf_findings_complete(&g.findings, rt);
     wf_log(rt, WEFT_LOG_ERROR, "", "deadlock: all %" PRIu64 " tasks wait for each other, and nothing can wake them",
            g.findings.total);
     for (unsigned i = 0; i < g.findings.count; i++)
-        say_one(rt, &g.findings.found[i]);
+        say_one(rt, &g.findings, &g.findings.found[i]);
     if (g.findings.total > g.findings.count)
         wf_log(rt, WEFT_LOG_ERROR, "", "  and %" PRIu64 " more", g.findings.total - g.findings.count);
     wf_findings_close(&g.findings);

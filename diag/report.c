@@ -18,23 +18,24 @@ const char *wf_duration(int64_t ns, char *out, size_t size)
     return out;
 }
 
-static const char *waits(const weft_task_info *info, const char *since, char *out, size_t size)
+static const char *waits(const wf_findings *f, const weft_task_info *info, const char *since, char *out, size_t size)
 {
-    char object[128];
+    char object[128], holder[128];
+    wf_holders_text(&f->holders, info, holder, sizeof holder);
     weft_task_info_object(info, object, sizeof object);
     if (!info->waits_for[0] || strcmp(info->waits_for, "?") == 0)
         snprintf(out, size, "waits %s", since);
     else
-        snprintf(out, size, "waits %s for %s%s%s", since, info->waits_for, object[0] ? " " : "", object);
+        snprintf(out, size, "waits %s for %s%s%s%s", since, info->waits_for, object[0] ? " " : "", object, holder);
     return out;
 }
 
-const char *wf_what_it_does(const weft_task_info *info, char *out, size_t size)
+const char *wf_what_it_does(const wf_findings *f, const weft_task_info *info, char *out, size_t size)
 {
     char since[32];
     wf_duration(info->since, since, sizeof since);
     if (info->state == WEFT_TASK_IDLE)
-        return waits(info, since, out, size);
+        return waits(f, info, since, out, size);
     const char *where = info->kind == WEFT_KIND_BLOCKING ? " on a thread of the pool" : "";
     snprintf(out, size, "is %s for %s%s", weft_task_state_name(info->state), since, where);
     return out;
@@ -83,15 +84,26 @@ bool wf_findings_open(wf_findings *f)
 
 void wf_findings_close(wf_findings *f) { free(f->found); }
 
-/* Held still meanwhile: and it is looked whether it is still the one that was read. */
-static void unwind(weft_task *task, wf_found *found)
+/* Is it the one that was read, and does it still wait for that? */
+static bool is_still(weft_task *task, const weft_task_info *info)
 {
-    if (found->info.kind != WEFT_KIND_STRAND || !wf_registry_seize(task))
+    uint64_t waits = (uint64_t)info->wait_ << WF_WAIT_SHIFT | info->object_;
+    return wf_load_acq(&task->id) == info->id && wf_load_acq(&task->waits) == waits;
+}
+
+/* Held still meanwhile: so what it waits for is there. */
+static void examine(wf_findings *f, weft_task *task, wf_found *found)
+{
+    if (!wf_registry_seize(task))
         return;
-    if (wf_load_acq(&task->id) == found->info.id)
+    if (is_still(task, &found->info))
+        wf_holders_ask(&f->holders, &found->info);
+    if (wf_load_acq(&task->id) == found->info.id && found->info.kind == WEFT_KIND_STRAND)
         wf_backtrace_strand(task, &found->frames);
     wf_registry_release(task);
 }
+
+void wf_findings_complete(wf_findings *f, weft_runtime *rt) { wf_holders_find(&f->holders, rt); }
 
 void wf_findings_add(wf_findings *f, weft_task *task, const weft_task_info *info)
 {
@@ -100,7 +112,7 @@ void wf_findings_add(wf_findings *f, weft_task *task, const weft_task_info *info
         return;
     wf_found *found = &f->found[f->count++];
     *found = (wf_found){.task = task, .info = *info};
-    unwind(task, found);
+    examine(f, task, found);
 }
 
 /* ---- what a shutdown leaves ---------------------------------------------------------------------------------- */
@@ -136,13 +148,13 @@ static void sample(weft_runtime *rt, wf_found *found)
         found->frames.count = 0;
 }
 
-static void name_one(weft_runtime *rt, wf_found *found)
+static void name_one(weft_runtime *rt, const wf_findings *f, wf_found *found)
 {
     char does[WF_REPORT_LINE];
     const weft_task_info *info = &found->info;
     sample(rt, found);
     wf_say(rt, WEFT_LOG_ERROR, info->name, &found->frames, "shutdown: task \"%s\" (#%" PRIu64 ") would not stop: %s",
-           info->name, info->id, wf_what_it_does(info, does, sizeof does));
+           info->name, info->id, wf_what_it_does(f, info, does, sizeof does));
 }
 
 static uint64_t count_timers(weft_runtime *rt)
@@ -173,8 +185,9 @@ void wf_monitor_report_left(weft_runtime *rt)
     leftovers l = {.rt = rt, .now = wf_now()};
     wf_findings_open(&l.findings); /* without memory they are only counted */
     wf_registry_walk(rt, count_one, &l);
+    wf_findings_complete(&l.findings, rt);
     for (unsigned i = 0; i < l.findings.count; i++)
-        name_one(rt, &l.findings.found[i]);
+        name_one(rt, &l.findings, &l.findings.found[i]);
     if (l.findings.total > l.findings.count)
         wf_log(rt, WEFT_LOG_ERROR, "", "shutdown: and %" PRIu64 " more would not stop", l.findings.total - l.findings.count);
     say_how_many(&l);

@@ -3,6 +3,7 @@
 #define WF_REPORT_H
 
 #include <diag/backtrace.h>
+#include <diag/holders.h>
 
 enum { WF_REPORT_MOST = 20, WF_REPORT_LINE = 256 };
 
@@ -18,6 +19,7 @@ typedef struct wf_findings {
     wf_found *found; /* WF_REPORT_MOST places */
     unsigned count;  /* … in use */
     uint64_t total;
+    wf_holders holders; /* of the mutexes that they wait for */
 } wf_findings;
 
 /* False: out of memory. */
@@ -25,6 +27,8 @@ bool wf_findings_open(wf_findings *f);
 void wf_findings_close(wf_findings *f);
 /* Called in a walk over the registry: @task was read as @info. */
 void wf_findings_add(wf_findings *f, weft_task *task, const weft_task_info *info);
+/* After the walk. */
+void wf_findings_complete(wf_findings *f, weft_runtime *rt);
 
 /* Log one line and, below it, a backtrace (NULL, or an empty one: none), as one text. Without memory it is the line alone. */
 void wf_say(weft_runtime *rt, weft_log_level level, const char *task, const wf_frames *frames, const char *fmt, ...)
@@ -32,7 +36,7 @@ void wf_say(weft_runtime *rt, weft_log_level level, const char *task, const wf_f
 
 /* "132 ms", "1.2 s": of @size bytes at the most. Returns @out. */
 const char *wf_duration(int64_t ns, char *out, size_t size);
-/* "waits 1.2 s for mutex 0x7f…", or "is scheduled for 3 ms". */
-const char *wf_what_it_does(const weft_task_info *info, char *out, size_t size);
+/* "waits 1.2 s for mutex 0x7f…, held by #3 "writer"", or "is scheduled for 3 ms". */
+const char *wf_what_it_does(const wf_findings *f, const weft_task_info *info, char *out, size_t size);
 
 #endif

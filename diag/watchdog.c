@@ -2,7 +2,7 @@
  *
  * A *stay* is what a worker is in while it does not come back to its loop: one poll, known by the number of polls so far; or a callback, a hook or a
  * drop, where it polls nothing and has not looked around. One that is met again at the next look begins to be measured: what counts is the time from then
- * on, without what its thread waited for a CPU and what the looker was late. So it is never called longer than it was, whatever the load. A worker that sleeps, and one
+ * on, without what its thread waited for a CPU, or may have, and what the looker was late. So it is never called longer than it was, whatever the load. A worker that sleeps, and one
  * without a thread, is in none.
  *
  *   stay            at a look                             it becomes
@@ -33,6 +33,8 @@ typedef struct wf_held {
     int64_t since;         /* when it was first seen, and the looker's lateness later than that */
     int64_t measured_from; /* … met again */
     int64_t cpu, queued;   /* … and what its thread had computed by then, and waited for a CPU */
+    int64_t cpu_seen;      /* … had computed at the last look, … */
+    int64_t looked_at;     /* … which was then */
     char subject[96];      /* REPORTED: who */
     char name[64];
 } wf_held;
@@ -79,18 +81,32 @@ static int64_t cpu_time(int thread)
     return clock_gettime(clock, &t) == 0 ? (int64_t)t.tv_sec * WEFT_SEC + t.tv_nsec : 0;
 }
 
-/* How long it could have run but had no CPU: the second number of its schedstat. 0 where the kernel does not say. */
-static int64_t queued_time(int thread)
+/* A file about it, as text: "" if there is none. */
+static const char *read_about(int thread, const char *what, char *text, size_t size)
 {
-    char text[100];
-    snprintf(text, sizeof text, "/proc/self/task/%d/schedstat", thread);
+    snprintf(text, size, "/proc/self/task/%d/%s", thread, what);
     int fd = open(text, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
     if (fd >= 0)
         close(fd);
     text[n > 0 ? n : 0] = 0;
-    const char *second = strchr(text, ' ');
+    return text;
+}
+
+/* How long it could have run but had no CPU: the second number. 0 where the kernel does not say. Not the time since it last had one. */
+static int64_t queued_time(int thread)
+{
+    char text[100];
+    const char *second = strchr(read_about(thread, "schedstat", text, sizeof text), ' ');
     return second ? strtoll(second, NULL, 10) : 0;
+}
+
+/* It runs, or would if it had a CPU: R follows the name, which is in parentheses. */
+static bool is_runnable(int thread)
+{
+    char text[100];
+    const char *name_end = strrchr(read_about(thread, "stat", text, sizeof text), ')');
+    return name_end && strncmp(name_end, ") R", 3) == 0;
 }
 
 /* ---- what is said -------------------------------------------------------------------------------------------- */
@@ -161,15 +177,26 @@ static void begin(wf_held *h, const stay *s, int64_t now)
 static void measure(wf_held *h, int64_t now)
 {
     h->progress = MEASURED;
-    h->measured_from = now;
-    h->cpu = cpu_time(h->stay.thread);
+    h->measured_from = h->looked_at = now;
+    h->cpu = h->cpu_seen = cpu_time(h->stay.thread);
     h->queued = queued_time(h->stay.thread);
 }
 
-static bool is_too_long(const wf_watchdog *dog, const wf_held *h, int64_t now)
+/* How long it may have waited for a CPU until now, without having got one since: a runnable thread at most since the last look, if it has computed anything since then; else
+ * nobody knows. */
+static int64_t may_be_queued_for(const wf_held *h, int64_t cpu, int64_t now)
 {
-    return now - h->measured_from >= dog->limit &&
-           now - h->measured_from - (queued_time(h->stay.thread) - h->queued) >= dog->limit;
+    if (!is_runnable(h->stay.thread))
+        return 0;
+    return cpu > h->cpu_seen ? now - h->looked_at : INT64_MAX;
+}
+
+static bool is_too_long(const wf_watchdog *dog, wf_held *h, int64_t now)
+{
+    int64_t cpu = cpu_time(h->stay.thread), held = now - h->measured_from, waits = may_be_queued_for(h, cpu, now);
+    h->cpu_seen = cpu;
+    h->looked_at = now;
+    return held >= dog->limit && held - (queued_time(h->stay.thread) - h->queued) - dog->limit >= waits;
 }
 
 static void look_at_worker(wf_watchdog *dog, wf_worker *w, wf_held *h, int64_t now)
@@ -197,6 +224,7 @@ static void allow_for(wf_watchdog *dog, wf_held *h, int64_t late)
         h->stay = (stay){0};
     h->since += late;
     h->measured_from += late;
+    h->looked_at += late;
 }
 
 void wf_watchdog_look(wf_watchdog *dog, int64_t now, int64_t late)

@@ -40,7 +40,7 @@ static int reserve(customer *c)
 }
 
 /* Bug 2: by twos it never gets to an odd number. */
-static int count_by_twos(int wanted)
+static __attribute__((noinline)) int count_by_twos(int wanted)
 {
     volatile unsigned counted = 0;
     while (counted != (unsigned)wanted)

@@ -1185,7 +1185,8 @@ WF_TEST_WORKERS(defects, d31_signals_do_what_the_program_says)
     struct sigaction before[32];
     for (int sig = 1; sig < 32; sig++)
         sigaction(sig, NULL, &before[sig]);
-    run(workers, compare_dispositions, before);
+    weft_options options = {.workers = workers, .watchdog = WEFT_FOREVER}; /* which takes SIGURG */
+    cr_assert_eq(weft_run_with(&options, compare_dispositions, before, NULL), 0);
     compare_dispositions(before);
     if (WF_TEST_SANITIZED)
         return; /* threads in the child of a process that had some */

@@ -584,7 +584,8 @@ WF_TEST_WORKERS(runtime, threads_that_spawn_all_the_time_do_not_outlast_shutdown
 typedef struct report {
     pthread_mutex_t lock;
     int named, lines;
-    char text[600];
+    int counted; /* it was said how many are left */
+    char text[2000];
 } report;
 
 static void read_log(void *arg, weft_log_level level, const char *task, const char *text)
@@ -593,6 +594,7 @@ static void read_log(void *arg, weft_log_level level, const char *task, const ch
     (void)level;
     pthread_mutex_lock(&r->lock);
     r->lines++;
+    r->counted += strstr(text, "left are 1 strands, 0 futures, 0 blocking jobs") != NULL;
     if (strcmp(task ? task : "", "mule") == 0) {
         r->named++;
         snprintf(r->text, sizeof r->text, "%s", text);
@@ -657,7 +659,8 @@ static void abandon_created(unsigned workers)
     CHILD_ASSERT(weft_runtime_shutdown(rt, 50 * WEFT_MS) == WEFT_ETIMEDOUT);
     CHILD_ASSERT(weft_now() - began >= 50 * WEFT_MS);
     CHILD_ASSERT(r.named == 1);
-    CHILD_ASSERT(strstr(r.text, "mule") != NULL);
+    CHILD_ASSERT(r.counted == 1);
+    CHILD_ASSERT(strstr(r.text, "task \"mule\" (#") != NULL && strstr(r.text, "would not stop: ") != NULL);
     CHILD_ASSERT(weft_runtime_shutdown(rt, WEFT_FOREVER) == WEFT_ETIMEDOUT);
     CHILD_ASSERT(weft_runtime_destroy(rt) == WEFT_EBUSY);
     CHILD_ASSERT(weft_spawn_on(rt, NULL, echo, NULL) == WEFT_ECANCELED);
@@ -671,7 +674,7 @@ static void abandon_run(unsigned workers)
     void *result = NULL;
     CHILD_ASSERT(weft_run_with(&options, leave_mule, &r, &result) == WEFT_ETIMEDOUT);
     CHILD_ASSERT(result == &r); /* set all the same */
-    CHILD_ASSERT(r.named == 1);
+    CHILD_ASSERT(r.named == 1 && r.counted == 1);
     CHILD_ASSERT(weft_run(echo, &options, &result) == 0); /* another runtime is another matter */
     CHILD_ASSERT(result == &options);
 }

@@ -7,6 +7,7 @@
 /* What has no scene, and why. */
 static const char *const exempt[][2] = {
     {"weft_panic", "does not return; what its message needs is refused in the scene `ends`"},
+    {"weft_watchdog_ignore_thread", "needs what every thread needs that waits for the first time, and nothing else"},
 };
 
 /* ---- texts -------------------------------------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ static bool comes_to(int file, const char *name, unsigned n)
 /* ---- one runtime --------------------------------------------------------------------------------------------- */
 
 /* As the first line of a dump says it. */
-#define HEAD(name) "runtime " name
+#define HEAD(name) "weft \"" name "\":"
 
 static weft_options dumping(unsigned workers, const char *name)
 {

@@ -11,7 +11,7 @@ static const int caps[WF_LANES] = {USERS, FILES, NAMES};
 
 static weft_runtime *create(void)
 {
-    weft_options options = {.workers = 1, .blocking_threads = USERS};
+    weft_options options = {.workers = 1, .blocking_threads = USERS, .watchdog = WEFT_FOREVER}; /* threads are counted */
     weft_runtime *rt;
     cr_assert_eq(weft_runtime_create(&rt, &options), 0);
     return rt;
