@@ -600,20 +600,11 @@ WF_TEST_WORKERS(dump, nothing_is_lost_while_it_looks)
     destroy(looked_at);
 }
 
-/* Two who wait for each other with a timeout that virtual time would bring about, if it did not know that one is only held still. The more there is on their
- * stacks the longer they are. */
-static void fill(volatile char *room, size_t size)
-{
-    for (size_t i = 0; i < size; i += 512)
-        room[i] = 1;
-}
-
+/* Two who wait for each other with a timeout that virtual time would bring about, if it did not know that one is only held still. */
 static void *answers(void *arg)
 {
     weft_chan **ch = arg;
     int item;
-    volatile char room[60 * 1024];
-    fill(room, sizeof room);
     while (weft_chan_recv(ch[0], &item) == 0)
         cr_assert_eq(weft_chan_send(ch[1], &item), 0);
     return NULL;
@@ -625,8 +616,6 @@ static void *asks(void *arg)
     weft_task *other;
     weft_scope scope;
     int64_t began = weft_now();
-    volatile char room[60 * 1024];
-    fill(room, sizeof room);
     cr_assert_eq(weft_chan_create(&ch[0], sizeof(int), 0), 0);
     cr_assert_eq(weft_chan_create(&ch[1], sizeof(int), 0), 0);
     cr_assert_eq(weft_spawn(&other, answers, ch), 0);

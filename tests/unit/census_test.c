@@ -166,6 +166,28 @@ WF_TEST_WORKERS(census, an_abort_that_comes_while_it_is_held_still_comes_afterwa
     cr_assert_eq(weft_runtime_destroy(rt), 0);
 }
 
+static void *dump_and_forget(void *rt)
+{
+    free(dump_of(rt));
+    return NULL;
+}
+
+/* Else it could jump while the wake of one that is held still is owed. The dump comes no further than to the shelf that is locked. */
+Test(census, a_paused_clock_stands_while_tasks_are_held_still)
+{
+    weft_options options = {.workers = 1, .clock = WEFT_CLOCK_PAUSED};
+    weft_runtime *rt;
+    pthread_t dumper;
+    cr_assert_eq(weft_runtime_create(&rt, &options), 0);
+    wf_mutex_lock(&rt->shelves[0].lock);
+    cr_assert_eq(pthread_create(&dumper, NULL, dump_and_forget, rt), 0);
+    SPIN_UNTIL(wf_load_seq(&rt->pauses_off) == 1);
+    wf_mutex_unlock(&rt->shelves[0].lock);
+    pthread_join(dumper, NULL);
+    cr_assert_eq(wf_load_seq(&rt->pauses_off), 0);
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
 /* ---- groups -------------------------------------------------------------------------------------------------- */
 
 static weft_poll poll_never(weft_future *self, weft_context *cx, void **result)
