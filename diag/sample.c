@@ -94,11 +94,16 @@ static int install(void)
     return 0;
 }
 
+static bool is_on_top(void)
+{
+    struct sigaction now;
+    return sigaction(SIGURG, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_urgent;
+}
+
 /* Returns whether ours had to stay. */
 static bool restore(void)
 {
-    struct sigaction now;
-    if (sigaction(SIGURG, NULL, &now) != 0 || !(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_urgent)
+    if (!is_on_top())
         return true;
     sigaction(SIGURG, &old, NULL);
     return false;
@@ -169,12 +174,13 @@ static bool may_ask(void)
     return state == IDLE || state == DONE; /* not while a handler that came late still copies */
 }
 
-/* ThreadSanitizer calls handlers later, when the thread is somewhere else. */
+/* While the program has a handler of its own on top, it would take the interruption for somebody's message.
+ * ThreadSanitizer calls handlers later, when the thread is somewhere else. */
 const wf_frozen *wf_sample(wf_worker *w, const weft_task **task)
 {
     int thread = wf_noted(&w->thread_id);
     *task = NULL;
-    if (WF_TSAN || !w->rt->sampled || thread == 0 || !may_ask())
+    if (WF_TSAN || !w->rt->sampled || thread == 0 || !may_ask() || !is_on_top())
         return NULL;
     request.thread = thread;
     request.worker = w;

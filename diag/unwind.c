@@ -118,7 +118,7 @@ static unsigned without_bottom(bool dw, const raw *r, const wf_frozen_stack *sta
     unsigned end = r->count;
     if (!WF_SWITCH_UCONTEXT && stack->pooled && stack->whole && r->ended && end > ENTRY)
         end -= ENTRY;
-    if (WF_SWITCH_UCONTEXT && stack->pooled && r->ended && end > 0)
+    if (WF_SWITCH_UCONTEXT && stack->pooled && end > 1 && is_internal_at(dw, address_in(r, stack, end - 2)))
         end--; /* what makecontext() lets a function return to */
     while (end > 0 && is_internal_at(dw, address_in(r, stack, end - 1)))
         end--;

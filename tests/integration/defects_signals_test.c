@@ -107,11 +107,11 @@ static void *reopen(void *arg)
 {
     (void)arg;
     for (size_t i = 0; i < wf_test_scale(200); i++) {
-        weft_signal *s = watch(SIGURG);
-        send_signal(SIGURG);
+        weft_signal *s = watch(SIGWINCH);
+        send_signal(SIGWINCH);
         weft_signal_close(s);
-        EVENTUALLY(is_default(SIGURG));
-        s = watch(SIGURG);
+        EVENTUALLY(is_default(SIGWINCH));
+        s = watch(SIGWINCH);
         expect_none(s);
         weft_signal_close(s);
     }

@@ -1139,12 +1139,13 @@ WF_TEST_WORKERS(defects, d29_every_observer_sees_spawned_equal_completed_plus_ac
 
 /* ---- d31: a signal handler called exit() -------------------------------------------------------------------------------- */
 
+/* But for those that say in their headers so: SIGURG is how the watchdog, which debug builds have by default, sees where a task is. */
 static void *compare_dispositions(void *arg)
 {
     struct sigaction *before = arg;
     for (int sig = 1; sig < 32; sig++) {
         struct sigaction now;
-        if (sig == SIGSEGV || sig == SIGBUS || sigaction(sig, NULL, &now) < 0)
+        if (sig == SIGSEGV || sig == SIGBUS || sig == SIGURG || sigaction(sig, NULL, &now) < 0)
             continue;
         cr_assert(now.sa_handler == before[sig].sa_handler, "the disposition of signal %d was changed", sig);
     }

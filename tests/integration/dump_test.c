@@ -26,7 +26,7 @@
 /* ---- help ---------------------------------------------------------------------------------------------------- */
 
 /* In no frame of the program's own: which no compiler inlines, nor leaves by a jump. */
-#define VISIBLE __attribute__((noinline, noclone))
+#define VISIBLE __attribute__((noinline))
 #define STAY __asm__ volatile("" ::: "memory")
 
 static bool names_are_known(void)

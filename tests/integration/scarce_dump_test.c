@@ -1,6 +1,7 @@
 /* scarce_dump_test.c - dumps on a machine that has run out of everything. See support/scarce.h. */
 #include <stdlib.h>
 #include <support/scarce.h>
+#include <support/until.h>
 #include <weft.h>
 #include <weft/diag.h>
 
@@ -15,6 +16,7 @@ static weft_task *spawn_one(weft_runtime *rt)
     weft_spawn_options options = {.name = "waits", .runtime = rt};
     weft_task *task;
     cr_assert_eq(weft_spawn_with(&task, &options, wait_for_ever, NULL), 0);
+    EVENTUALLY(weft_task_state(task) == WEFT_TASK_IDLE); /* its stack is none of the dump's requests */
     return task;
 }
 
@@ -36,7 +38,6 @@ static void write_both(weft_runtime *rt, weft_task *task)
 static void dump_in_a_task(void)
 {
     weft_task *task = spawn_one(NULL);
-    cr_assert_eq(weft_yield(), 0);
     write_both(NULL, task);
     weft_abort(task);
     cr_assert_eq(weft_join(task, NULL), WEFT_EABORTED);

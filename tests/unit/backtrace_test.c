@@ -7,11 +7,13 @@
 #include <stdatomic.h>
 #include <support/test.h>
 #include <support/until.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- help ---------------------------------------------------------------------------------------------------- */
 
 /* The whole test's own, which no compiler inlines, nor leaves by a jump. */
-#define VISIBLE __attribute__((noinline, noclone))
+#define VISIBLE __attribute__((noinline))
 #define STAY __asm__ volatile("" ::: "memory")
 
 static bool names_are_known(void)
@@ -438,6 +440,17 @@ Test(backtrace, whoever_comes_on_top_stays_there)
     cr_assert_eq(urgent, 1);
 }
 
+/* It would take the interruption for a message to itself. */
+Test(backtrace, whoever_is_on_top_hears_of_nothing)
+{
+    wf_frames frames;
+    weft_runtime *rt = create(1);
+    signal(SIGURG, on_urgent);
+    cr_assert_not(wf_backtrace_worker(rt->workers[0], &frames));
+    cr_assert_eq(urgent, 0);
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
 static weft_runtime *sampled_by_many;
 static atomic_int answers;
 
@@ -479,4 +492,40 @@ Test(backtrace, workers_may_be_asked_all_the_time)
         cr_assert_eq(weft_join(tasks[i], NULL), 0);
     cr_assert(WF_TSAN || sizeof(void *) != 8 || answers > 0);
     cr_assert_eq(weft_runtime_destroy(sampled_by_many), 0);
+}
+
+static void *print_many_times(void *arg)
+{
+    const wf_frames *frames = arg;
+    char text[4096];
+    while (!enough) {
+        FILE *to = fmemopen(text, sizeof text, "w");
+        wf_backtrace_print(frames, to);
+        fclose(to);
+    }
+    return NULL;
+}
+
+/* Another thread is at it as the process forks: the child must not wait for that one. */
+Test(backtrace, a_forked_child_may_go_on)
+{
+    wf_frames frames = {.count = 2, .pc = {(uintptr_t)print_many_times + 1, (uintptr_t)text_of + 1}};
+    pthread_t thread;
+    enough = false;
+    wf_backtrace_hold(); /* the more often it is under the lock, and not in malloc() */
+    cr_assert_eq(pthread_create(&thread, NULL, print_many_times, &frames), 0);
+    for (size_t i = 0; i < wf_test_scale(100); i++) {
+        int status = 0;
+        pid_t pid = fork();
+        cr_assert_geq(pid, 0);
+        if (pid == 0) {
+            alarm(60);
+            _exit(strstr(text_of(&frames), "    #1 ") ? 0 : 1);
+        }
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        cr_assert_eq(status, 0);
+    }
+    enough = true;
+    pthread_join(thread, NULL);
+    wf_backtrace_let_go();
 }

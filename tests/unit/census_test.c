@@ -123,6 +123,71 @@ Test(census, a_mutex_that_is_gone_is_no_fault)
     cr_assert_eq(weft_runtime_destroy(rt), 0);
 }
 
+/* ---- held still ---------------------------------------------------------------------------------------------- */
+
+static bool is_owed(weft_task *task) { return wf_load_acq(&task->state) & WF_S_NOTIFIED; }
+
+/* Whatever wakes it while it is looked at is made good. */
+WF_TEST_WORKERS(census, a_wake_that_comes_while_it_is_held_still_comes_afterwards)
+{
+    weft_options options = {.workers = workers, .watchdog = WEFT_FOREVER};
+    weft_spawn_options pinned = {.pinned = 1};
+    weft_runtime *rt;
+    cr_assert_eq(weft_runtime_create(&rt, &options), 0);
+    pinned.runtime = rt;
+    for (int i = 0; i < 20; i++) {
+        weft_task *task;
+        weft_mutex_lock(&m);
+        cr_assert_eq(weft_spawn_with(&task, i % 2 ? &pinned : &(weft_spawn_options){.runtime = rt}, locks, NULL), 0);
+        SPIN_UNTIL(weft_task_state(task) == WEFT_TASK_IDLE);
+        cr_assert(wf_registry_seize(task));
+        cr_assert_not(wf_registry_seize(task));
+        weft_mutex_unlock(&m);
+        cr_assert(is_owed(task));
+        wf_registry_release(task);
+        cr_assert_eq(weft_join(task, NULL), 0);
+    }
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
+WF_TEST_WORKERS(census, an_abort_that_comes_while_it_is_held_still_comes_afterwards)
+{
+    weft_options options = {.workers = workers, .watchdog = WEFT_FOREVER};
+    weft_runtime *rt;
+    cr_assert_eq(weft_runtime_create(&rt, &options), 0);
+    for (int i = 0; i < 20; i++) {
+        weft_task *task = spawn_named(rt, "sleeper", sleeps, NULL);
+        SPIN_UNTIL(wf_registry_seize(task));
+        weft_abort(task);
+        cr_assert(is_owed(task));
+        wf_registry_release(task);
+        cr_assert_eq(weft_join(task, NULL), WEFT_EABORTED);
+    }
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
+static void *dump_and_forget(void *rt)
+{
+    free(dump_of(rt));
+    return NULL;
+}
+
+/* Else it could jump while the wake of one that is held still is owed. The dump comes no further than to the shelf that is locked. */
+Test(census, a_paused_clock_stands_while_tasks_are_held_still)
+{
+    weft_options options = {.workers = 1, .clock = WEFT_CLOCK_PAUSED};
+    weft_runtime *rt;
+    pthread_t dumper;
+    cr_assert_eq(weft_runtime_create(&rt, &options), 0);
+    wf_mutex_lock(&rt->shelves[0].lock);
+    cr_assert_eq(pthread_create(&dumper, NULL, dump_and_forget, rt), 0);
+    SPIN_UNTIL(wf_load_seq(&rt->pauses_off) == 1);
+    wf_mutex_unlock(&rt->shelves[0].lock);
+    pthread_join(dumper, NULL);
+    cr_assert_eq(wf_load_seq(&rt->pauses_off), 0);
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+}
+
 /* ---- groups -------------------------------------------------------------------------------------------------- */
 
 static weft_poll poll_never(weft_future *self, weft_context *cx, void **result)
