@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 #include <support/console_support.h>
 #include <support/net_support.h>
+#include <sys/resource.h>
 
 /* ---- a runtime with something to see ----------------------------------------------------------------------------- */
 
@@ -585,6 +586,53 @@ Test(console, two_runtimes_can_have_three_consoles)
     json_t *root = get_json(b.port, "/tasks.json"); /* which is nothing to the other one */
     json_decref(root);
     close_scene(&b);
+}
+
+/* ---- a lack --------------------------------------------------------------------------------------------------------------- */
+
+enum { FEW = 64 };
+
+/* Takes all descriptors that are left below a low limit. Returns how many. */
+static int use_up_descriptors(int taken[FEW], struct rlimit *before)
+{
+    int n = 0;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, before), 0);
+    struct rlimit low = {.rlim_cur = FEW, .rlim_max = before->rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (n < FEW && (taken[n] = dup(STDERR_FILENO)) >= 0)
+        n++;
+    cr_assert_gt(n, 0);
+    return n;
+}
+
+/* Two clients that come meanwhile are hung up on. */
+Test(console, without_descriptors_it_hangs_up_and_goes_on_when_there_are_some)
+{
+    scene s;
+    struct rlimit before;
+    int fds[2], taken[FEW];
+    open_scene(&s, 2);
+    int served = dial(s.port); /* it serves, and so has a descriptor in reserve */
+    reply r = get_on(served, "/workers.json");
+    cr_assert_eq(r.status, 200);
+    reply_free(&r);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    to.sin_port = htons((uint16_t)s.port);
+    for (int i = 0; i < 2; i++)
+        cr_assert_geq(fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 0);
+    int n = use_up_descriptors(taken, &before);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(connect(fds[i], (struct sockaddr *)&to, sizeof to), 0);
+        cr_assert(is_closed(fds[i]));
+    }
+    while (n > 0)
+        close(taken[--n]);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    json_decref(get_json(s.port, "/workers.json"));
+    for (int i = 0; i < 2; i++)
+        close(fds[i]);
+    close(served);
+    close_scene(&s);
 }
 
 /* ---- a runtime that is stuck ------------------------------------------------------------------------------------------- */
