@@ -261,3 +261,11 @@ void wf_heap_walk(wf_heap *heap, void (*visit)(weft_task *task, void *arg), void
         for (uint32_t i = 0, n = wf_load_acq(&c->used); i < n; i++)
             visit(place(c, i), arg);
 }
+
+bool wf_heap_has(wf_heap *heap, const weft_task *place)
+{
+    const chunk *c = wf_load_acq(&heap->newest); /* [CHUNK] acquire */
+    while (c && c != chunk_of(place))
+        c = c->older;
+    return c != NULL;
+}

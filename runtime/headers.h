@@ -40,6 +40,9 @@ int64_t wf_heap_trim(wf_heap *heap, int64_t now);
 
 wf_heap *wf_header_heap(const struct weft_task *task);
 
+/* Does @place lie in one of its chunks? Then it may be looked at as long as the heap is there. */
+bool wf_heap_has(wf_heap *heap, const struct weft_task *place);
+
 /* Call @visit for every place that was ever used, while others go on using them. */
 void wf_heap_walk(wf_heap *heap, void (*visit)(struct weft_task *task, void *arg), void *arg);
 

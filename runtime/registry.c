@@ -93,6 +93,37 @@ bool wf_registry_read(weft_task *task, int64_t now, weft_task_info *out)
     return wf_load_acq(&task->id) == out->id && is_alive(wf_load_acq(&task->state));
 }
 
+typedef struct search {
+    const weft_task *task;
+    int64_t now;
+    weft_task_info *out;
+    bool found;
+} search;
+
+static void read_if_it_is(weft_task *task, void *arg)
+{
+    search *s = arg;
+    if (task == s->task)
+        s->found = wf_registry_read(task, s->now, s->out);
+}
+
+/* It may have ended, and if it was in the caller's memory that may be gone: then it is on no shelf. */
+static bool read_stored(weft_runtime *rt, search *s)
+{
+    for (unsigned i = 0; i < WF_SHELVES && !s->found; i++)
+        wf_registry_walk_shelf(rt, i, read_if_it_is, s);
+    return s->found;
+}
+
+bool wf_registry_read_polled(wf_worker *w, int64_t now, weft_task_info *out)
+{
+    weft_task *task = wf_noted(&w->polling);
+    search s = {.task = task, .now = now, .out = out};
+    if (!task || !(wf_heap_has(w->rt->heap, task) ? wf_registry_read(task, now, out) : read_stored(w->rt, &s)))
+        return false;
+    return out->state == WEFT_TASK_RUNNING && out->worker == (int)w->index;
+}
+
 /* ---- holding one still --------------------------------------------------------------------------------------- */
 
 bool wf_registry_seize(weft_task *task) { return wf_state_seize(&task->state); }

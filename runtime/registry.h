@@ -19,6 +19,9 @@ void wf_registry_walk_shelf(weft_runtime *rt, unsigned shelf, void (*fn)(weft_ta
 /* What can be said of a place that may be given up, or be another task's, at any line of this. False: no live task was there. @now: wf_now(). */
 bool wf_registry_read(weft_task *task, int64_t now, weft_task_info *out);
 
+/* The same of the task that @w polls. False: none, or not any more. */
+bool wf_registry_read_polled(wf_worker *w, int64_t now, weft_task_info *out);
+
 /* Hold the task still, if it is idle: see wf_state_seize(). It is the caller's until wf_registry_release(), which must come soon. */
 bool wf_registry_seize(weft_task *task);
 void wf_registry_release(weft_task *task);

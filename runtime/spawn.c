@@ -105,7 +105,7 @@ static bool pin(weft_task *task, const birth *b, unsigned wanted)
     const unsigned first = WEFT_PIN_TO(0);
     if (wanted >= first && wanted - first >= b->rt->count)
         return false;
-    wf_note(&task->flags, task->flags.v | WF_TASK_PINNED);
+    wf_note(&task->flags, (uint16_t)(task->flags.v | WF_TASK_PINNED));
     unsigned home = b->worker ? b->worker->index : (unsigned)(task->id.v % b->rt->count);
     wf_note(&task->track, wf_track(task->born.v, wanted >= first ? wanted - first : home));
     return true;
@@ -172,7 +172,7 @@ WF_INLINE void note_birth(weft_task *task, const birth *b, unsigned flags)
     unsigned more = w ? w->born_flags : b->rt->watched ? WF_TASK_WATCHED : 0;
     wf_note(&task->track, track);
     wf_note(&task->born, wf_track_since(track));
-    wf_note(&task->flags, (uint8_t)(flags | more));
+    wf_note(&task->flags, (uint16_t)(flags | more));
 }
 
 /* Everything but the word: until that is stored, walkers take the place for a free one. */
@@ -226,7 +226,7 @@ WF_INLINE int give_life(weft_task *task, const birth *b, weft_task **handle, uin
     uint64_t bits = (handle ? WF_S_HANDLE : 0) | (blocking ? WF_S_POOLED : 0);
     if (wf_unlikely(b->joiner.ops != NULL)) {
         task->joiner = b->joiner;
-        wf_note(&task->flags, task->flags.v | WF_TASK_MEMBER);
+        wf_note(&task->flags, (uint16_t)(task->flags.v | WF_TASK_MEMBER));
         bits |= WF_S_JOIN_WAKER;
     }
     wf_state_init(&task->state, bits, 1 + SPARE_AT_BIRTH + (handle != NULL));

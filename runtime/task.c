@@ -317,7 +317,7 @@ static void poll_future(wf_worker *w, weft_task *task)
     w->exec.waits = &w->exec.unread;
     if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
         wf_watch_poll_end(w, task, verdict == WEFT_PENDING ? WEFT_LEFT_WAITING : WEFT_LEFT_ENDED);
-    WF_PROBE2(poll_end, task->id.v, verdict == WEFT_PENDING ? WF_STRAND_PARKED : WF_STRAND_ENDED);
+    WF_PROBE2(poll_end, task->id.v, verdict);
     if (verdict == WEFT_PENDING) {
         pending(w, task);
         return;
@@ -350,6 +350,14 @@ void wf_task_left(wf_worker *w, weft_task *task, int left)
     }
 }
 
+static wf_ctx *begin_strand(wf_worker *w, weft_task *task)
+{
+    wf_ctx *to = wf_strand_begin(w, task);
+    if (wf_unlikely(!to))
+        wf_task_complete(w, task);
+    return to;
+}
+
 wf_ctx *wf_task_poll(wf_worker *w, weft_task *task, uint64_t word)
 {
     if (wf_unlikely(word & WF_S_ABORT)) {
@@ -358,16 +366,10 @@ wf_ctx *wf_task_poll(wf_worker *w, weft_task *task, uint64_t word)
     }
     wf_task_polled(w, task);
     WF_PROBE1(poll_begin, task->id.v);
-    if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
-        wf_watch_poll_begin(w, task);
-    if (!wf_task_is(task, WF_TASK_STRAND)) {
-        poll_future(w, task);
-        return NULL;
-    }
-    wf_ctx *to = wf_strand_begin(w, task);
-    if (wf_unlikely(!to))
-        wf_task_complete(w, task);
-    return to;
+    if (wf_likely(wf_task_is(task, WF_TASK_STRAND)))
+        return begin_strand(w, task);
+    poll_future(w, task);
+    return NULL;
 }
 
 void wf_task_poll_panicked(wf_worker *w, weft_task *task, const char *text)

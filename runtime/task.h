@@ -65,7 +65,7 @@ struct weft_task {
         wf_a32 born;   /* until then: when that was, in wf_ticks() */
     };
     uint16_t spare; /* references paid for in advance, not handed out yet; the poller's */
-    wf_a8 flags;    /* WF_TASK_…; do not change once it has been queued */
+    wf_a16 flags;   /* WF_TASK_…; do not change once it has been queued */
     wf_a64 track;   /* see track.h; its worker's part says where a pinned task is polled */
 };
 

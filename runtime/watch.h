@@ -4,7 +4,7 @@
  * workers run a loop of their own.
  *
  * Probes are static ones (USDT) of the provider "weft", for perf, bpftrace and SystemTap. Each is a nop, with words that are at hand there: spawn(id), wake(id),
- * poll_begin(id), poll_end(id, how: see wf_strand_left), end(id, status), park(worker), unpark(worker). */
+ * poll_begin(id), poll_end(id, how: a strand's wf_strand_left, what a stackless poll returned), end(id, status), park(worker), unpark(worker). */
 #ifndef WF_WATCH_H
 #define WF_WATCH_H
 

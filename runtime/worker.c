@@ -317,18 +317,23 @@ static weft_task *pop_oldest(wf_worker *w)
     return wf_deque_steal(&w->fresh);
 }
 
-/* Now and then the neglected come first: those in the inject queue, and the oldest of the fresh. By the clock, or, where the
- * order is to be repeatable, by counting. */
-static weft_task *pop_neglected(wf_worker *w)
+WF_NOINLINE static weft_task *look_after_neglected(wf_worker *w)
 {
-    if (w->tick % WF_TURN_EVERY != 0)
-        return w->orderly && w->tick % WF_OLDEST_EVERY == 0 ? wf_deque_steal(&w->fresh) : NULL;
     if (w->moment > 0 && wf_cycles() - w->looked_at < w->moment)
         return NULL; /* all those polls were over in a moment */
     look_around(w);
     w->oldest_turn = !w->oldest_turn && !w->orderly;
     weft_task *oldest = w->oldest_turn ? pop_oldest(w) : NULL;
     return oldest ? oldest : pop_inject(w);
+}
+
+/* Now and then the neglected come first: those in the inject queue, and the oldest of the fresh. By the clock, or, where the
+ * order is to be repeatable, by counting. */
+WF_INLINE weft_task *pop_neglected(wf_worker *w)
+{
+    if (wf_unlikely(w->tick % WF_TURN_EVERY == 0))
+        return look_after_neglected(w);
+    return w->orderly && w->tick % WF_OLDEST_EVERY == 0 ? wf_deque_steal(&w->fresh) : NULL;
 }
 
 static weft_task *steal_from(wf_worker *w, wf_worker *victim)
@@ -396,12 +401,12 @@ WF_INLINE wf_ctx *poll(wf_worker *w, weft_task *task, bool watched)
 {
     uint64_t word = wf_state_poll_begin(&task->state);
     wf_strand *s = wf_task_strand(task);
+    if (watched && !(!s && word & WF_S_ABORT)) /* else it is cancelled, unpolled */
+        wf_watch_poll_begin(w, task);
     if (!s)
         return wf_task_poll(w, task, word);
     wf_task_polled(w, task);
     WF_PROBE1(poll_begin, task->id.v);
-    if (watched)
-        wf_watch_poll_begin(w, task);
     return wf_strand_enter(w, s);
 }
 
