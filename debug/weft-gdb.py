@@ -18,11 +18,12 @@ WEFT_VERSION = 1  # of the table: WF_LAYOUT_VERSION
 
 WEFT_HELP = """weft tasks [--all] [WORD]   the tasks: what runs, what is queued, what waits. Those at the same place in one line, unless --all.
                             WORD: part of a name, a state (running, scheduled, idle), or a wait (read, mutex, sleep ...)
-weft task N                 what is known of task N
+weft task N                 what is known of task N. Here and below, N may be a name that one task has
 weft task N bt [OPTION...]  its backtrace, with gdb's options: full, -frame-arguments all ...
 weft task N select          go there: up, down, frame, info locals, print are about it, until `weft back`. Also: weft task N frame
 weft back                   leave it
-weft workers                the threads that run tasks"""
+weft workers                the threads that run tasks
+weft core FILE              write a core file of a live process: gdb's own gcore may leave stacks of tasks out"""
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
@@ -296,11 +297,16 @@ class WeftProcess:
         yield from filter(None, self.stored_tasks(runtime))
 
     def task(self, number):
-        for runtime in self.runtimes:
-            for task in self.tasks(runtime):
-                if task.id == number:
-                    return task
-        raise gdb.GdbError("There is no live task #%d." % number)
+        return self.only_task("#%d" % number, lambda task: task.id == number)
+
+    def task_named(self, name):
+        return self.only_task("\"%s\"" % name, lambda task: task.name == name)
+
+    def only_task(self, what, is_it):
+        found = [task for runtime in self.runtimes for task in self.tasks(runtime) if is_it(task)]
+        if len(found) != 1:
+            raise gdb.GdbError("There %s." % ("are %d live tasks %s" % (len(found), what) if found else "is no live task " + what))
+        return found[0]
 
     # Threads.
 
@@ -327,22 +333,20 @@ class WeftProcess:
         return self.callers
 
     def find_caller(self, thread):
+        """Page by page, as what lies behind the stack may not be readable."""
         thread.switch()
-        size, own = self.memory.pointer, self.layout.offset("wf_exec.self")
+        size, own, page = self.memory.pointer, self.layout.offset("wf_exec.self"), 1 << 12
         at = int(gdb.newest_frame().read_register("sp")) & ~(size - 1)
-        for _ in range(16):
+        for _ in range(64):
+            count = (page - at % page) // size
             try:
-                data = self.memory.direct(at, 1 << 14)
+                data = self.memory.direct(at, count * size)
             except gdb.MemoryError:
                 return
-            words = struct.unpack("%s%d%s" % (self.memory.order, len(data) // size, "Q" if size == 8 else "I"), data)
-            for i, word in enumerate(words):
+            for i, word in enumerate(struct.unpack("%s%d%s" % (self.memory.order, count, "Q" if size == 8 else "I"), data)):
                 if word == at + i * size - own:
-                    task = self.get("wf_exec.task", word)
-                    if task:
-                        self.callers[task] = thread
-                        return
-            at += 1 << 14
+                    self.callers[self.get("wf_exec.task", word)] = thread
+            at += count * size
 
     # What a task waits for.
 
@@ -398,7 +402,7 @@ def weft_pieces(process, task):
             sp = process.get("wf_ctx.sp", process.get("wf_body.ctx", body))
             pieces.append(WeftPiece(sp, top, None))
         body = process.get("wf_body.outer", body)
-    return pieces
+    return pieces or [WeftPiece(None, None, thread)] * (thread is not None)
 
 
 class WeftView:
@@ -584,7 +588,7 @@ def weft_outline(frames):
     if mine is None:
         return weft_describe(named[0] if named else frames[0])
     inner = frames[:frames.index(mine)]
-    calls = [re.sub(r"^_+(GI_)?", "", frame.name() or "") for frame in inner]
+    calls = [re.sub(r"^_+(GI_|libc_)?", "", frame.name() or "") for frame in inner]
     calls = [name for name in calls if name and not name.startswith(("wf_", "futex_", "lll_"))]
     public = [name for name in calls if name.startswith("weft_")] or calls
     return weft_describe(mine) + (", in " + public[-1] if public else "")
@@ -667,8 +671,10 @@ class WeftPlaces:
             return None, "?"
 
     def of_strand(self, task):
-        piece = weft_pieces(self.process, task)[0]
-        stack = self.stack(piece)
+        pieces = weft_pieces(self.process, task)
+        if not pieces or not pieces[0].sp:
+            return None, "its stack is not in the core"
+        stack = self.stack(pieces[0])
         known = self.spots.setdefault(len(stack), [])
         for spot in known:
             if spot.matches(stack):
@@ -843,6 +849,66 @@ def weft_select(process, task, number):
     gdb.execute("frame")
 
 
+# ---- weft core -------------------------------------------------------------------------------------------------------
+
+class WeftCore:
+    """A core file that gdb has written. gdb takes memory by the megabyte, and leaves out the rest of a mapping once a page in it cannot be read; below each
+    stack there is one. So what it says that it has left out is filled in, page by page. (The kernel's own cores are whole.)"""
+
+    PAGE, BLOCK = 1 << 12, 1 << 16
+
+    def __init__(self, path):
+        self.path, self.inferior = path, gdb.selected_inferior()
+
+    def write(self):
+        said = gdb.execute("generate-core-file " + self.path, to_string=True)
+        holes = [int(at, 16) for at in re.findall(r"Memory read failed for corefile section, \d+ bytes at (0x[0-9a-f]+)", said)]
+        with open(self.path, "r+b") as file:
+            segments = list(self.segments(file))
+            for hole in holes:
+                for offset, begin, end in segments:
+                    if begin <= hole < end:
+                        self.fill(file, offset - begin, hole, end)
+
+    def segments(self, file):
+        """(offset in the file, first address, end) of each that has memory in it."""
+        head = file.read(64)
+        wide, order = head[4] == 2, ">" if head[5] == 2 else "<"
+        start, = struct.unpack_from(order + ("Q" if wide else "I"), head, 32 if wide else 28)
+        size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
+        if count == 0xffff:
+            section, = struct.unpack_from(order + ("Q" if wide else "I"), head, 40 if wide else 32)
+            file.seek(section + (44 if wide else 28))
+            count, = struct.unpack(order + "I", file.read(4))
+        file.seek(start)
+        table = file.read(size * count)
+        for i in range(count):
+            if wide:
+                kind, _, offset, at, _, stored = struct.unpack_from(order + "IIQQQQ", table, i * size)
+            else:
+                kind, offset, at, _, stored = struct.unpack_from(order + "IIIII", table, i * size)
+            if kind == 1 and stored:
+                yield offset, at, at + stored
+
+    def fill(self, file, shift, at, end):
+        while at < end:
+            size = min(self.BLOCK - at % self.BLOCK, end - at)
+            if not self.copy(file, shift, at, size):
+                for page in range(at, at + size, self.PAGE):
+                    self.copy(file, shift, page, min(self.PAGE, at + size - page))
+            at += size
+
+    def copy(self, file, shift, at, size):
+        try:
+            data = bytes(self.inferior.read_memory(at, size))
+        except gdb.MemoryError:
+            return False
+        if data.strip(b"\0"): # else it is a hole in the file, too
+            file.seek(at + shift)
+            file.write(data)
+        return True
+
+
 # ---- the commands ----------------------------------------------------------------------------------------------------
 
 class WeftCommand(gdb.Command):
@@ -884,11 +950,12 @@ weft task N select [K], or frame: go there, until `weft back`. K: 1 for whoever 
 
     def invoke(self, argument, from_tty):
         words = gdb.string_to_argv(argument)
-        if not words or not words[0].lstrip("#").isdigit():
+        if not words:
             raise gdb.GdbError("Which task? weft task N")
         verb, rest = words[1] if len(words) > 1 else "", words[2:]
         process = WeftProcess()
-        task = process.task(int(words[0].lstrip("#")))
+        number = words[0].lstrip("#")
+        task = process.task(int(number)) if number.isdigit() else process.task_named(words[0])
         if verb == "":
             weft_print_task(process, task)
         elif verb in ("bt", "backtrace", "where"):
@@ -922,7 +989,20 @@ class WeftWorkersCommand(gdb.Command):
             weft_print_workers(process, runtime)
 
 
-for weft_command in (WeftCommand, WeftTasksCommand, WeftTaskCommand, WeftBackCommand, WeftWorkersCommand):
+class WeftCoreCommand(gdb.Command):
+    """weft core FILE: write a core file of the live process, with the stacks of all tasks: `generate-core-file` may leave some out."""
+
+    def __init__(self):
+        super().__init__("weft core", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
+
+    def invoke(self, argument, from_tty):
+        if not argument:
+            raise gdb.GdbError("Where to? weft core FILE")
+        WeftCore(argument).write()
+        print("Saved corefile " + argument)
+
+
+for weft_command in (WeftCommand, WeftTasksCommand, WeftTaskCommand, WeftBackCommand, WeftWorkersCommand, WeftCoreCommand):
     weft_command()
 WeftFilter()
 gdb.unwinder.register_unwinder(None, WeftUnwinder(), replace=True)

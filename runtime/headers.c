@@ -264,7 +264,7 @@ void wf_heap_walk(wf_heap *heap, void (*visit)(weft_task *task, void *arg), void
 
 bool wf_heap_has(wf_heap *heap, const weft_task *place)
 {
-    const chunk *c = wf_load_acq(&heap->newest); /* [CHUNK] acquire */
+    const wf_chunk *c = wf_load_acq(&heap->newest); /* [CHUNK] acquire */
     while (c && c != chunk_of(place))
         c = c->older;
     return c != NULL;

@@ -51,7 +51,7 @@ ACTOR void *stuck_in_loop(void *arg)
 
 ACTOR void *sleeps_long(void *arg)
 {
-    int answer_of_sleeper = 4711;
+    volatile int answer_of_sleeper = 4711; /* on its stack, for who looks there */
     weft_sleep(1000 * WEFT_SEC);
     after_call += answer_of_sleeper;
     return arg;

@@ -1,0 +1,85 @@
+# Run stage.c, which aborts, in gdb, then look at its core file: by check.py. HOW says how gdb and the library come together:
+#   STATIC     STAGE, with the library in it; the script is sourced. Then once more without any symbols
+#   BUILD      STAGE, with the shared library of the build tree, beside which gdb finds the script
+#   INSTALLED  the library as BUILD installs it, stripped; the program is compiled here
+
+set(ENV{DEBUGINFOD_URLS} "")
+set(ENV{LC_ALL} C)
+file(REMOVE_RECURSE ${WORK})
+file(MAKE_DIRECTORY ${WORK})
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
+  if(NOT code EQUAL 0)
+    string(REPLACE ";" " " command "${ARGN}")
+    message(FATAL_ERROR "${command}\nended with ${code}:\n${out}")
+  endif()
+endfunction()
+
+# Something that must be there and is not: CTest looks for this line.
+macro(skip why)
+  message("SKIPPED: ${why}")
+  file(REMOVE_RECURSE ${WORK})
+  return()
+endmacro()
+
+# look(RESULT ARGUMENT...): gdb with these looks at it.
+function(look result)
+  execute_process(COMMAND ${GDB} -nx -q -batch -iex "set auto-load safe-path ${safe_path}" -iex "set pagination off" -iex "set width 0" ${ARGN}
+    RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out INPUT_FILE /dev/null TIMEOUT 60)
+  if(code EQUAL 0 AND out MATCHES "ALL IS RIGHT")
+    set(${result} "" PARENT_SCOPE)
+  else()
+    set(${result} "gdb ended with ${code}:\n${out}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+if(NOT GDB)
+  skip("gdb is not here")
+endif()
+execute_process(COMMAND ${GDB} -nx -q -batch -ex "python import gdb.unwinder; print('python %d' % (gdb.PendingFrame.level is not None))"
+  OUTPUT_VARIABLE out ERROR_VARIABLE out)
+if(NOT out MATCHES "python 1")
+  skip("gdb has no Python, or is older than 11")
+endif()
+execute_process(COMMAND ${GDB} -nx -q -batch -ex "run" --args ${CMAKE_COMMAND} -E true OUTPUT_VARIABLE out ERROR_VARIABLE out INPUT_FILE /dev/null)
+if(NOT out MATCHES "exited normally")
+  skip("gdb may not trace a process here")
+endif()
+
+set(safe_path /nowhere)
+if(HOW STREQUAL "STATIC")
+  set(script -ex "source ${SCRIPT}")
+elseif(HOW STREQUAL "BUILD")
+  set(safe_path ${BUILD})
+else()
+  run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
+  file(GLOB_RECURSE library ${WORK}/prefix/libweft.so)
+  get_filename_component(real ${library} REALPATH)
+  get_filename_component(libdir ${library} DIRECTORY)
+  run(${STRIP} --strip-all ${real})
+  set(STAGE ${WORK}/stage)
+  run(${CC} -std=c11 -D_GNU_SOURCE -O2 -g ${SOURCE} -o ${STAGE} -I ${WORK}/prefix/include -L ${libdir} -lweft -Wl,-rpath,${libdir} -pthread)
+  set(safe_path ${libdir})
+endif()
+
+set(ENV{WEFT_CORE} ${WORK}/core)
+look(said -ex run ${script} -x ${CHECK} --args ${STAGE})
+if(said)
+  message(FATAL_ERROR "The live process: ${said}")
+endif()
+unset(ENV{WEFT_CORE})
+look(said ${script} -x ${CHECK} ${STAGE} ${WORK}/core)
+if(said)
+  message(FATAL_ERROR "Its core: ${said}")
+endif()
+
+if(HOW STREQUAL "STATIC")
+  run(${STRIP} --strip-all -o ${WORK}/bare ${STAGE})
+  set(ENV{WEFT_BARE} 1)
+  look(said -ex run ${script} -x ${CHECK} --args ${WORK}/bare)
+  if(said)
+    message(FATAL_ERROR "Without symbols: ${said}")
+  endif()
+endif()
+file(REMOVE_RECURSE ${WORK})
