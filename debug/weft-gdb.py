@@ -416,7 +416,9 @@ class WeftView:
         if self.thread is None:
             raise gdb.GdbError("There is no thread here to show it in.")
         self.ptid = self.thread.ptid
-        self.entry_frames = process.layout.numbers.get("entry frames", 0)
+        number = process.layout.numbers
+        self.entry_frames = number["entry:frames"]
+        self.first = (piece.top - number["entry:size"] & ~63) - number["entry:below"] if piece.top else 0
         self.registers = self.saved(process) if piece.sp is not None else None
 
     def saved(self, process):
@@ -494,29 +496,28 @@ def weft_library(frame):
     return re.sub(r"[-.0-9]*\.so.*", "", path.rsplit("/", 1)[-1]) if path else ""
 
 
-def weft_is_entry(frame, view):
-    """The outermost frame: what calls a strand's function is not of interest."""
-    if view.piece.top is None or frame.older() is not None:
-        return False
-    below = view.piece.top - int(frame.read_register("sp"))
-    return 0 <= below <= 1 << 14
+def weft_is_beneath(frame, view):
+    """Where the stack was begun, beneath the two or three frames that call a strand's function. What unwinders find further down may be anything."""
+    sp = int(frame.read_register("sp"))
+    return view.piece.top is not None and view.first <= sp <= view.piece.top
 
 
 def weft_visible(frames, view, frame_of=lambda frame: frame):
     """Those of the program, out of all from the newest on: without the thread's own, the switch, and what calls the strand's function."""
-    late, leading = [], view.registers is not None
+    late, leading, ended = [], view.registers is not None, False
     for item in frames:
         frame = frame_of(item)
         if leading and (frame.level() == 0 or frame.name() in WEFT_SWITCHES or (not frame.name() and weft_library(frame) == "libweft")):
             continue
-        leading = False
+        leading, ended = False, weft_is_beneath(frame, view)
+        if ended:
+            break
         late.append((item, frame))
-        if len(late) > 2 * view.entry_frames:
+        if len(late) > 2 * view.entry_frames + 2: # with what is inlined into them
             yield late.pop(0)[0]
-    if late and weft_is_entry(late[-1][1], view):
-        real = 0
-        while late and (real < view.entry_frames or late[-1][1].type() == gdb.INLINE_FRAME):
-            real += late.pop()[1].type() != gdb.INLINE_FRAME
+    real = 0
+    while ended and late and (real < view.entry_frames or late[-1][1].type() == gdb.INLINE_FRAME):
+        real += late.pop()[1].type() != gdb.INLINE_FRAME
     for item, _ in late:
         yield item
 
@@ -591,7 +592,8 @@ def weft_outline(frames):
     calls = [re.sub(r"^_+(GI_|libc_)?", "", frame.name() or "") for frame in inner]
     calls = [name for name in calls if name and not name.startswith(("wf_", "futex_", "lll_"))]
     public = [name for name in calls if name.startswith("weft_")] or calls
-    return weft_describe(mine) + (", in " + public[-1] if public else "")
+    public = public or [weft_library(frame) for frame in inner]
+    return weft_describe(mine) + (", in " + public[-1] if public and public[-1] else "")
 
 
 def weft_place(process, task):

@@ -12,7 +12,7 @@
 #include <weft/future.h>
 
 #if WF_SWITCH_UCONTEXT
-#include <ucontext.h>
+#include <runtime/switch_ucontext.h>
 #endif
 
 /* clang-format off */
@@ -24,6 +24,9 @@
 /* What the switch leaves at a context's stack pointer: "at:REGISTER" is saved so far above it; "add:REGISTER" is the stack pointer and so much. */
 #define AT(name, offset) {"at:" name, (int64_t)(offset)}
 #define ADD(name, offset) {"add:" name, (int64_t)(offset)}
+/* The first frame of a stack is one whose stack pointer is the strand's record, less so much, rounded down to 64 bytes, and up to so much below. Between that
+ * and the strand's function are so many frames. */
+#define ENTRY(size, below, frames) {"entry:size", (int64_t)(size)}, {"entry:below", (below)}, {"entry:frames", (frames)}
 #if WF_SWITCH_UCONTEXT
 #define GREG(name, number) AT(name, offsetof(ucontext_t, uc_mcontext.gregs) + (number) * sizeof(greg_t))
 #define XREG(number) AT("x" #number, offsetof(ucontext_t, uc_mcontext.regs) + (number) * sizeof(uint64_t))
@@ -56,19 +59,19 @@ const wf_layout weft_layout_ __attribute__((used)) = {"weftgdb", WF_LAYOUT_VERSI
 
 #if !WF_SWITCH_UCONTEXT && defined(__x86_64__)
     AT("r15", 0), AT("r14", 8), AT("r13", 16), AT("r12", 24), AT("rbx", 32), AT("rbp", 40), AT("rip", 48), ADD("rsp", 56),
-    {"entry frames", 2},
+    ENTRY(0, 0, 1),
 #elif !WF_SWITCH_UCONTEXT && defined(__aarch64__)
     AT("x19", 0), AT("x20", 8), AT("x21", 16), AT("x22", 24), AT("x23", 32), AT("x24", 40), AT("x25", 48), AT("x26", 56), AT("x27", 64),
-    AT("x28", 72), AT("x29", 80), AT("x30", 88), AT("pc", 88), ADD("sp", 160), {"entry frames", 2},
+    AT("x28", 72), AT("x29", 80), AT("x30", 88), AT("pc", 88), ADD("sp", 160), ENTRY(0, 0, 1),
 #elif defined(__x86_64__) && defined(__LP64__)
     GREG("r15", REG_R15), GREG("r14", REG_R14), GREG("r13", REG_R13), GREG("r12", REG_R12), GREG("rbx", REG_RBX), GREG("rbp", REG_RBP),
-    GREG("rip", REG_RIP), GREG("rsp", REG_RSP), {"entry frames", 3},
+    GREG("rip", REG_RIP), GREG("rsp", REG_RSP), ENTRY(sizeof(wf_start), 16, 2),
 #elif defined(__i386__)
     GREG("ebx", REG_EBX), GREG("esi", REG_ESI), GREG("edi", REG_EDI), GREG("ebp", REG_EBP), GREG("eip", REG_EIP), GREG("esp", REG_ESP),
-    {"entry frames", 3},
+    ENTRY(sizeof(wf_start), 16, 2),
 #elif defined(__aarch64__)
     XREG(19), XREG(20), XREG(21), XREG(22), XREG(23), XREG(24), XREG(25), XREG(26), XREG(27), XREG(28), XREG(29), XREG(30),
-    AT("sp", offsetof(ucontext_t, uc_mcontext.sp)), AT("pc", offsetof(ucontext_t, uc_mcontext.pc)), {"entry frames", 3},
+    AT("sp", offsetof(ucontext_t, uc_mcontext.sp)), AT("pc", offsetof(ucontext_t, uc_mcontext.pc)), ENTRY(sizeof(wf_start), 0, 2),
 #endif
     {"", 0}}};
 /* clang-format on */

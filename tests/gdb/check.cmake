@@ -3,6 +3,7 @@
 #   BUILD      STAGE, with the shared library of the build tree, beside which gdb finds the script
 #   INSTALLED  the library as BUILD installs it, stripped; the program is compiled here
 
+cmake_minimum_required(VERSION 3.22)
 set(ENV{DEBUGINFOD_URLS} "")
 set(ENV{LC_ALL} C)
 file(REMOVE_RECURSE ${WORK})
@@ -61,6 +62,7 @@ else()
   set(STAGE ${WORK}/stage)
   run(${CC} -std=c11 -D_GNU_SOURCE -O2 -g ${SOURCE} -o ${STAGE} -I ${WORK}/prefix/include -L ${libdir} -lweft -Wl,-rpath,${libdir} -pthread)
   set(safe_path ${libdir})
+  set(ENV{WEFT_STRIPPED} 1)
 endif()
 
 set(ENV{WEFT_CORE} ${WORK}/core)
