@@ -35,7 +35,7 @@ class WeftMemory:
 
     def __init__(self):
         self.inferior = gdb.selected_inferior()
-        self.blocks = {}
+        self.blocks, self.window = {}, (0, b"")
         self.pointer = gdb.lookup_type("char").pointer().sizeof
         self.order = ">" if "big endian" in gdb.execute("show endian", to_string=True) else "<"
 
@@ -50,7 +50,17 @@ class WeftMemory:
                 self.blocks[base] = None
         return self.blocks[base]
 
+    def look_at(self, at, size):
+        """Once, and not kept: for the many things of which each lies alone."""
+        try:
+            self.window = (at, self.direct(at, size))
+        except gdb.MemoryError:
+            self.window = (0, b"")
+
     def read(self, at, size):
+        begin, data = self.window
+        if begin <= at and at + size <= begin + len(data):
+            return data[at - begin:at - begin + size]
         base = at & ~(self.BLOCK - 1)
         block = self.block(base) if at + size <= base + self.BLOCK else None
         return block[at - base:at - base + size] if block else self.direct(at, size)
@@ -417,6 +427,8 @@ class WeftView:
             raise gdb.GdbError("There is no thread here to show it in.")
         self.ptid = self.thread.ptid
         number = process.layout.numbers
+        if piece.sp is not None and not process.layout.prefixed("at:"):
+            raise gdb.GdbError("Where a task that waits has its registers is not known for this machine.")
         self.entry_frames = number["entry:frames"]
         self.first = (piece.top - number["entry:size"] & ~63) - number["entry:below"] if piece.top else 0
         self.registers = self.saved(process) if piece.sp is not None else None
@@ -654,13 +666,14 @@ class WeftSpot:
 class WeftPlaces:
     """Finds out where thousands of strands wait: gdb unwinds one of each kind, the others are compared with it."""
 
-    MOST, DEEPEST = 200, 1 << 16
+    MOST, DEEPEST, NEAR = 200, 1 << 16, 1 << 10
 
     def __init__(self, process):
         self.process, self.spots, self.unwound = process, {}, 0
 
     def stack(self, piece):
-        return self.process.memory.direct(piece.sp, max(0, min(piece.top - piece.sp, self.DEEPEST)))
+        size = max(0, min(piece.top - piece.sp, self.DEEPEST))
+        return self.process.memory.read(piece.sp, size) if size <= self.NEAR else self.process.memory.direct(piece.sp, size)
 
     def key(self, task):
         """(something that is equal at equal places, the outline)"""
@@ -673,6 +686,7 @@ class WeftPlaces:
             return None, "?"
 
     def of_strand(self, task):
+        self.process.memory.look_at(task.strand - self.NEAR, self.NEAR + self.process.layout.numbers["wf_strand size"])
         pieces = weft_pieces(self.process, task)
         if not pieces or not pieces[0].sp:
             return None, "its stack is not in the core"

@@ -51,7 +51,7 @@ const wf_layout weft_layout_ __attribute__((used)) = {"weftgdb", WF_LAYOUT_VERSI
     NUMBER(WF_TASK_STRAND), NUMBER(WF_TASK_PINNED), NUMBER(WF_TASK_STORAGE), NUMBER(WF_TASK_MEMBER), NUMBER(WF_TASK_BLOCKING),
     NUMBER(WF_TRACK_RUNNING), NUMBER(WF_TRACK_NOBODY), {"tick ns", INT64_C(1) << 23},
 
-    FIELD(wf_strand, exec), FIELD(wf_exec, body), FIELD(wf_exec, task), {"wf_exec.self", (int64_t)offsetof(wf_exec, cx.exec)},
+    FIELD(wf_strand, exec), {"wf_strand size", sizeof(wf_strand)}, FIELD(wf_exec, body), FIELD(wf_exec, task), {"wf_exec.self", (int64_t)offsetof(wf_exec, cx.exec)},
     FIELD(wf_body, outer), FIELD(wf_body, ctx), FIELD(wf_body, coro), FIELD(wf_ctx, sp),
 
     NUMBER(WF_WAIT_SHIFT), NUMBER(WF_OBJECT_ADDRESS), NUMBER(WF_OBJECT_DESCRIPTOR), NUMBER(WF_OBJECT_TASK), NUMBER(WF_OBJECT_TIME),
@@ -72,6 +72,8 @@ const wf_layout weft_layout_ __attribute__((used)) = {"weftgdb", WF_LAYOUT_VERSI
 #elif defined(__aarch64__)
     XREG(19), XREG(20), XREG(21), XREG(22), XREG(23), XREG(24), XREG(25), XREG(26), XREG(27), XREG(28), XREG(29), XREG(30),
     AT("sp", offsetof(ucontext_t, uc_mcontext.sp)), AT("pc", offsetof(ucontext_t, uc_mcontext.pc)), ENTRY(sizeof(wf_start), 0, 2),
+#else
+    ENTRY(0, 0, 0),
 #endif
     {"", 0}}};
 /* clang-format on */
