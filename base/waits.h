@@ -80,4 +80,10 @@ static inline void wf_exec_waits_at(wf_exec *exec, wf_wait kind, const void *obj
     wf_note(exec->waits, (uint64_t)kind << WF_WAIT_SHIFT | (uintptr_t)object);
 }
 
+/* … for the clock. What is further off than the word goes is all the same. */
+static inline void wf_exec_waits_until(wf_exec *exec, int64_t when)
+{
+    wf_note(exec->waits, (uint64_t)WF_WAIT_SLEEP << WF_WAIT_SHIFT | WF_MIN((uint64_t)when, WF_WAIT_OBJECT));
+}
+
 #endif

@@ -1,6 +1,7 @@
 /* tasks.c - the list of live tasks, for programs. */
 #include <arpa/inet.h>
 #include <base/clock.h>
+#include <base/waits.h>
 #include <runtime/registry.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,8 @@ static int format_ip(const address *a, char *out, size_t size)
 static int format_descriptor(int fd, char *out, size_t size)
 {
     address a = {.any.sa_family = AF_UNSPEC};
+    if (fd < 0)
+        return snprintf(out, size, "in memory");
     socklen_t length = sizeof a;
     if (getpeername(fd, &a.any, &length) != 0) {
         length = sizeof a;
@@ -109,10 +112,12 @@ static int format_descriptor(int fd, char *out, size_t size)
     return snprintf(out, size, "fd %d", fd);
 }
 
-/* Of the runtime's clock; with a paused one it is what that says. */
+/* By the caller's clock: in a runtime whose clock is paused, the one by which its tasks sleep. */
 static int format_time(int64_t when, char *out, size_t size)
 {
-    int64_t left = when - wf_now();
+    int64_t left = when - weft_now();
+    if (when == (int64_t)WF_WAIT_OBJECT)
+        return 0;
     return snprintf(out, size, left < 0 ? "%.3g s ago" : "in %.3g s", (double)(left < 0 ? -left : left) / (double)WEFT_SEC);
 }
 

@@ -1,4 +1,5 @@
 /* acceptor.c - one loop that accepts: wait for room, for a connection, for a slot, and hand it to a task. */
+#include <base/waits.h>
 #include <errno.h>
 #include <net/server.h>
 #include <poll.h>
@@ -21,7 +22,10 @@ static ssize_t room_poll(void *arg, weft_context *cx)
         err = WEFT_ECLOSED;
     if (err < 0)
         return err;
-    return op->slots ? weft_poll_semaphore_acquire(cx, &op->slot, op->slots, 1) : wf_group_op_poll(&op->group, cx);
+    ssize_t result = op->slots ? weft_poll_semaphore_acquire(cx, &op->slot, op->slots, 1) : wf_group_op_poll(&op->group, cx);
+    if (result == WEFT_PENDING)
+        wf_exec_waits(cx->exec, WF_WAIT_ROOM, 0);
+    return result;
 }
 
 static const wf_op_ops room_ops = {.poll = room_poll};
@@ -112,7 +116,7 @@ static int await_connection(wf_acceptor *a, weft_addr *peer)
 
 static int await_connection_and_permits(wf_acceptor *a, weft_addr *peer)
 {
-    wf_source_op op = {.source = &a->listener->source, .direction = WF_READ, .attempt = attempt_look};
+    wf_source_op op = {.source = &a->listener->source, .direction = WF_READ, .connects = true, .attempt = attempt_look};
     int err = (int)wf_await(&wf_source_op_ops, &op, WEFT_FOREVER);
     if (err < 0 || (err = await_permits(a)) < 0)
         return err;

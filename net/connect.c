@@ -126,7 +126,7 @@ WF_NOINLINE static ssize_t attempt_connect(wf_source_op *op, bool *drained)
 
 static wf_source_op connecting(weft_stream *s)
 {
-    return (wf_source_op){.source = &s->source, .direction = WF_WRITE, .attempt = attempt_connect};
+    return (wf_source_op){.source = &s->source, .direction = WF_WRITE, .connects = true, .attempt = attempt_connect};
 }
 
 static weft_stream *stream_of(const wf_source_op *op) { return (weft_stream *)(void *)op->source; }

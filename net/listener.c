@@ -114,7 +114,7 @@ static int accepted(weft_stream **out, weft_listener *l, ssize_t fd)
 
 wf_source_op wf_accepting(weft_listener *l)
 {
-    return (wf_source_op){.source = &l->source, .direction = WF_READ, .attempt = attempt_accept};
+    return (wf_source_op){.source = &l->source, .direction = WF_READ, .connects = true, .attempt = attempt_accept};
 }
 
 int weft_accept(weft_stream **s, weft_listener *l)

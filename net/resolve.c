@@ -5,6 +5,7 @@
  * The lookup lies on the heap and has two holders, the caller and the job, because nobody can break off getaddrinfo(): a caller who is interrupted
  * takes it back if it has not begun, else leaves it behind, and returns at once. Whoever lets go last frees the answer. */
 #include <base/alloc.h>
+#include <base/waits.h>
 #include <errno.h>
 #include <net/resolve.h>
 #include <netdb.h>
@@ -202,15 +203,20 @@ static ssize_t submit(waiting *w)
     return err < 0 ? err : WEFT_PENDING;
 }
 
-static ssize_t poll(void *arg, weft_context *cx)
+static ssize_t submit_or_look(waiting *w, weft_context *cx)
 {
-    waiting *w = arg;
     int err = weft_atomic_waker_register(&w->lookup->waker, weft_context_waker(cx));
     if (err < 0)
         return err;
     if (!w->submitted)
         return submit(w);
     return wf_load_acq(&w->lookup->ended) ? w->lookup->result : WEFT_PENDING; /* [LOOKUP] acquire */
+}
+
+static ssize_t poll(void *op, weft_context *cx)
+{
+    wf_exec_waits(cx->exec, WF_WAIT_RESOLVE, 0);
+    return submit_or_look(op, cx);
 }
 
 static const wf_op_ops ops = {.poll = poll};

@@ -11,19 +11,20 @@ static struct wf_reactor *reactor_for(const wf_source *s, const wf_exec *exec)
     return wf_reactor_here(wf_container(s->sources, weft_runtime, sources), exec);
 }
 
-int wf_source_wait_here(wf_source *s, wf_direction d, uint64_t *word, weft_context *cx)
+int wf_source_wait_here(wf_source *s, wf_direction d, uint64_t *word, wf_wait kind, weft_context *cx)
 {
+    wf_source_waits(s, kind, cx);
     return wf_source_wait(s, d, word, reactor_for(s, cx->exec), cx);
 }
 
 int wf_source_op_wait(wf_source_op *op, weft_context *cx)
 {
-    return wf_source_wait_here(op->source, op->direction, &op->word, cx);
+    return wf_source_wait_here(op->source, op->direction, &op->word, wf_source_op_kind(op), cx);
 }
 
 ssize_t wf_source_op_poll(wf_source_op *op, weft_context *cx, bool hold)
 {
-    return wf_source_op_poll_with(op, cx, hold, op->attempt, op->direction);
+    return wf_source_op_poll_with(op, cx, hold, op->attempt, op->direction, wf_source_op_kind(op));
 }
 
 ssize_t wf_source_op_poll_once(wf_source_op *op, weft_context *cx)

@@ -5,10 +5,24 @@
 #ifndef WF_SOURCE_OP_H
 #define WF_SOURCE_OP_H
 
+#include <base/waits.h>
 #include <net/stream.h>
 
-/* wf_source_wait() in the caller's reactor. */
-int wf_source_wait_here(wf_source *s, wf_direction d, uint64_t *word, weft_context *cx);
+/* wf_source_wait() in the caller's reactor; @kind: what that is to people. */
+int wf_source_wait_here(wf_source *s, wf_direction d, uint64_t *word, wf_wait kind, weft_context *cx);
+
+static inline void wf_source_waits(wf_source *s, wf_wait kind, const weft_context *cx)
+{
+    wf_exec_waits(cx->exec, kind, (unsigned)wf_load_rlx(&s->fd));
+}
+
+_Static_assert(WF_WAIT_READ + WF_WRITE == WF_WAIT_WRITE && WF_WAIT_READ + 2 == WF_WAIT_ACCEPT &&
+                   WF_WAIT_WRITE + 2 == WF_WAIT_CONNECT,
+               "the kind is added up");
+static inline wf_wait wf_source_op_kind(const wf_source_op *op)
+{
+    return (wf_wait)(WF_WAIT_READ + op->direction + 2 * op->connects);
+}
 
 typedef ssize_t wf_attempt(wf_source_op *op, bool *drained);
 
@@ -64,8 +78,9 @@ WF_INLINE int wf_source_op_claim_with(wf_source_op *op, wf_direction d)
 
 static inline int wf_source_op_claim(wf_source_op *op) { return wf_source_op_claim_with(op, op->direction); }
 
-/* See wf_source_op_poll(). */
-WF_INLINE ssize_t wf_source_op_poll_with(wf_source_op *op, weft_context *cx, bool hold, wf_attempt *attempt, wf_direction d)
+/* See wf_source_op_poll(). @kind: of its waits. */
+WF_INLINE ssize_t wf_source_op_poll_with(wf_source_op *op, weft_context *cx, bool hold, wf_attempt *attempt,
+                                         wf_direction d, wf_wait kind)
 {
     int err = wf_source_op_claim_with(op, d);
     if (wf_unlikely(err < 0))
@@ -85,7 +100,7 @@ WF_INLINE ssize_t wf_source_op_poll_with(wf_source_op *op, weft_context *cx, boo
                 return hold ? WEFT_PENDING : wf_source_op_finish_with(op, d, false, WEFT_PENDING);
             }
         }
-        int waited = wf_source_op_wait(op, cx);
+        int waited = wf_source_wait_here(op->source, d, &op->word, kind, cx);
         if (waited == WEFT_PENDING && hold)
             return WEFT_PENDING;
         if (waited < 0)

@@ -156,11 +156,11 @@ static ssize_t give_up_write(wf_source_op *op, ssize_t result)
 
 WF_INLINE ssize_t poll_read(void *op, weft_context *cx)
 {
-    return wf_source_op_poll_with(op, cx, true, attempt_read, WF_READ);
+    return wf_source_op_poll_with(op, cx, true, attempt_read, WF_READ, WF_WAIT_READ);
 }
 WF_INLINE ssize_t poll_write(void *op, weft_context *cx)
 {
-    return wf_source_op_poll_with(op, cx, true, attempt_write, WF_WRITE);
+    return wf_source_op_poll_with(op, cx, true, attempt_write, WF_WRITE, WF_WAIT_WRITE);
 }
 
 static const wf_op_ops read_ops = {.poll = poll_read, .cancel = wf_source_op_cancel};
@@ -280,7 +280,7 @@ WF_INLINE ssize_t plain_read_poll(void *arg, weft_context *cx)
             if (n != WEFT_EAGAIN || wf_source_closing(source))
                 return plain_read_end(r, false, wf_source_closing(source) ? WEFT_ECLOSED : n);
         }
-        int waited = wf_source_wait_here(source, WF_READ, &r->word, cx);
+        int waited = wf_source_wait_here(source, WF_READ, &r->word, WF_WAIT_READ, cx);
         if (waited == WEFT_PENDING)
             return WEFT_PENDING;
         if (wf_unlikely(waited < 0))

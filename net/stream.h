@@ -68,6 +68,7 @@ typedef struct wf_source_op {
     bool always; /* attempt is called also when the descriptor is not ready: it asks wf_source_op_ready() itself */
     bool all;    /* go on until size bytes are done, or the end comes */
     bool begun;  /* a layer may have begun with what it said EAGAIN to: give_up is called if it is not offered again */
+    bool connects; /* it is for a connection, not for bytes: for people */
     uint64_t word;
     /* What is tried, without waiting: a count, WEFT_EAGAIN, or a negative code. *@drained: the descriptor has nothing more. */
     ssize_t (*attempt)(struct wf_source_op *op, bool *drained);

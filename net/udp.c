@@ -355,7 +355,7 @@ static int begin_recv(recv_op *recv, weft_udp *u, void *buf, size_t size, weft_a
 
 WF_INLINE ssize_t poll_recv(void *op, weft_context *cx)
 {
-    return wf_source_op_poll_with(op, cx, true, attempt_recv, WF_READ);
+    return wf_source_op_poll_with(op, cx, true, attempt_recv, WF_READ, WF_WAIT_READ);
 }
 
 static const wf_op_ops recv_ops = {.poll = poll_recv, .cancel = wf_source_op_cancel};

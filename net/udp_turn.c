@@ -16,6 +16,7 @@
  * A stackless sender keeps neither turn nor claim while it is pending, because nobody says so when it is dropped. It is listed with its waker.
  * All who are listed are woken when the turn is given back, and again by the socket itself: when one of them met a full socket, the waker in the
  * source's cell is that of the turns. So none depends on another that may never poll again. */
+#include <net/source_op.h>
 #include <net/udp.h>
 #include <runtime/task.h>
 
@@ -184,6 +185,8 @@ static ssize_t wait_for_turn(wf_udp_send *send, weft_context *cx)
     ssize_t err = wf_waiter_poll(&send->turn, cx);
     if (err < 0 && err != WEFT_PENDING && wf_waiter_cancel(&send->turn) == 0)
         give_back(t, true); /* it failed while it was being chosen */
+    if (err == WEFT_PENDING)
+        wf_source_waits(send->op.source, WF_WAIT_WRITE, cx);
     return err;
 }
 
@@ -300,7 +303,9 @@ ssize_t wf_udp_send_poll_once(wf_udp_send *send, weft_context *cx)
     ssize_t n = take_if_free(send->turns) ? 0 : list_or_take(send->turns, cx);
     if (n == 0)
         n = poll_in_turn(send, cx);
-    if (n != WEFT_PENDING)
+    if (n == WEFT_PENDING)
+        wf_source_waits(send->op.source, WF_WAIT_WRITE, cx);
+    else
         cx->exec->budget--;
     return n;
 }

@@ -4,6 +4,7 @@
  *   stale          a socket is there that nobody has any more: it is removed, and the path bound once more
  *   taken          anything else that is there stays
  *   a full backlog a connect says EAGAIN, and nobody tells when there is room: it is tried again, ever more slowly */
+#include <base/waits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/socket.h>
@@ -241,15 +242,37 @@ WF_NOINLINE static int try_connect(int fd, const struct sockaddr *sa, size_t len
     return connect(fd, sa, (socklen_t)length) == 0 ? 0 : -errno;
 }
 
+/* Nobody tells when there is room: it is tried again. */
+typedef struct lull {
+    int64_t until;
+    int fd;
+} lull;
+
+static ssize_t lull_cancel(void *arg) { return weft_now() >= ((const lull *)arg)->until ? 0 : WEFT_PENDING; }
+
+static ssize_t lull_poll(void *arg, weft_context *cx)
+{
+    wf_exec_waits(cx->exec, WF_WAIT_CONNECT, (unsigned)((const lull *)arg)->fd);
+    return lull_cancel(arg);
+}
+
+static const wf_op_ops lull_ops = {.poll = lull_poll, .cancel = lull_cancel};
+
+static int lull_for(int fd, int64_t ns)
+{
+    lull p = {.until = wf_add_saturating(weft_now(), ns), .fd = fd};
+    return (int)wf_await(&lull_ops, &p, p.until);
+}
+
 static int await_room(int fd, const weft_addr *addr)
 {
     size_t length;
     const struct sockaddr *sa = weft_addr_sockaddr(addr, &length);
-    for (int pause = FIRST_PAUSE;; pause = WF_MIN(2 * pause, LONGEST_PAUSE)) {
+    for (int ms = FIRST_PAUSE;; ms = WF_MIN(2 * ms, LONGEST_PAUSE)) {
         int err = try_connect(fd, sa, length);
         if (err != WEFT_EAGAIN && err != -EINTR)
             return err;
-        err = weft_sleep(pause * WEFT_MS);
+        err = lull_for(fd, ms * WEFT_MS);
         if (err < 0)
             return err;
     }

@@ -1,4 +1,5 @@
 /* future.c - awaiting any future in the calling task. */
+#include <base/waits.h>
 #include <runtime/task.h>
 
 typedef struct future_op {
@@ -9,6 +10,7 @@ typedef struct future_op {
 static ssize_t poll_future(void *arg, weft_context *cx)
 {
     future_op *op = arg;
+    wf_exec_waits(cx->exec, WF_WAIT_FUTURE, 0); /* unless it says more */
     return op->future->ops->poll(op->future, cx, &op->result);
 }
 

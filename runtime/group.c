@@ -10,6 +10,7 @@
  * closes it, both wait for the children, and the owner waits for the other, too, and frees it. */
 #include <base/case.h>
 #include <base/scope.h>
+#include <base/waits.h>
 #include <runtime/group.h>
 #include <runtime/runtime.h>
 #include <stdlib.h>
@@ -272,7 +273,10 @@ ssize_t wf_group_op_poll(void *arg, weft_context *cx)
     settle(g);
     weft_waker_drop(&mine);
     weft_waker_drop(&old);
-    return ready ? 0 : WEFT_PENDING;
+    if (ready)
+        return 0;
+    wf_exec_waits_at(cx->exec, WF_WAIT_GROUP, g);
+    return WEFT_PENDING;
 }
 
 ssize_t wf_group_op_cancel(void *op)

@@ -1,5 +1,6 @@
 /* join.c - the handle's side of a task: join, wait, detach, abort, and looking at it. */
 #include <base/case.h>
+#include <base/waits.h>
 #include <runtime/runtime.h>
 #include <runtime/strand.h>
 #include <stdlib.h>
@@ -26,9 +27,8 @@ static ssize_t join_cancel(void *arg)
 }
 
 /* Of several tasks that poll in turn, the last is the one that is woken. */
-static ssize_t join_poll(void *arg, weft_context *cx)
+static ssize_t poll_end(join_op *op, weft_context *cx)
 {
-    join_op *op = arg;
     weft_task *task = op->task;
     if (op->set && (wf_state_done(&task->state) || weft_waker_will_wake(&op->mine, weft_context_waker(cx))))
         return wf_state_done(&task->state) ? 0 : WEFT_PENDING;
@@ -54,6 +54,15 @@ static ssize_t join_poll(void *arg, weft_context *cx)
     else
         op->set = err == 0;
     return unlocked == WF_JOIN_DONE ? 0 : err < 0 ? err : WEFT_PENDING;
+}
+
+static ssize_t join_poll(void *arg, weft_context *cx)
+{
+    join_op *op = arg;
+    ssize_t result = poll_end(op, cx);
+    if (result == WEFT_PENDING)
+        wf_exec_waits(cx->exec, WF_WAIT_JOIN, op->task->id.v);
+    return result;
 }
 
 static const wf_op_ops join_ops = {.poll = join_poll, .cancel = join_cancel};

@@ -2,6 +2,7 @@
  *
  * The record lies on the caller's stack. So the caller stays until the pool is done with it: interrupted while the call is queued it
  * takes it back; once that is too late, it waits for the end whatever happens. */
+#include <base/waits.h>
 #include <runtime/pool.h>
 #include <runtime/runtime.h>
 
@@ -42,6 +43,7 @@ static int submit(pool_call *c, weft_context *cx)
 static ssize_t poll(void *arg, weft_context *cx)
 {
     pool_call *c = arg;
+    wf_exec_waits(cx->exec, WF_WAIT_BLOCKING, 0);
     if (!c->submitted)
         return submit(c, cx);
     return wf_load_acq(&c->ended) ? 0 : WEFT_PENDING; /* [CALL] acquire */

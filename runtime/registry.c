@@ -59,7 +59,13 @@ static weft_task_state_t state_of(uint64_t word, uint64_t track, unsigned flags)
     return runs ? WEFT_TASK_RUNNING : WEFT_TASK_SCHEDULED;
 }
 
-static int64_t since(uint32_t then, int64_t now) { return wf_ticks_ns(wf_ticks(now) - then); }
+/* What is later than @now came after the visit had begun, and a moment ago. */
+static int64_t since(uint32_t then, int64_t now)
+{
+    const uint32_t longest_visit = UINT32_C(1) << 20; /* some hours */
+    uint32_t ticks = wf_ticks(now) - then;
+    return ticks > UINT32_MAX - longest_visit ? 0 : wf_ticks_ns(ticks);
+}
 
 /* Between two looks at the id, which no other task ever has: each load is an acquire, so that none is made after the second look. */
 static void read_fields(weft_task *task, int64_t now, uint64_t word, weft_task_info *out)

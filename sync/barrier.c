@@ -31,9 +31,8 @@ static ssize_t arrive(weft_barrier *b, wf_waiter *w, weft_waker waker) WF_RELEAS
     return 1;
 }
 
-static ssize_t barrier_poll(void *arg, weft_context *cx)
+static ssize_t arrive_or_look(wf_waiter *w, weft_context *cx)
 {
-    wf_waiter *w = arg;
     weft_waker waker;
     wf_spin_lock(w->lock);
     wf_waiter_state state = w->state;
@@ -45,6 +44,11 @@ static ssize_t barrier_poll(void *arg, weft_context *cx)
         return err;
     wf_spin_lock(w->lock);
     return arrive(w->object, w, waker);
+}
+
+static ssize_t barrier_poll(void *waiter, weft_context *cx)
+{
+    return wf_waiter_polled(waiter, cx, arrive_or_look(waiter, cx));
 }
 
 /* Whoever leaves has not arrived. */
@@ -67,7 +71,7 @@ int weft_barrier_wait(weft_barrier *b)
 {
     if (!b || b->parties_ == 0)
         return WEFT_EINVAL;
-    wf_waiter w = {.lock = wf_spin_in(&b->lock_), .queue = &b->waiters_, .object = b};
+    wf_waiter w = {.lock = wf_spin_in(&b->lock_), .queue = &b->waiters_, .object = b, .kind = WF_WAIT_BARRIER};
     return (int)wf_await(&barrier_ops, &w, WEFT_FOREVER);
 }
 
@@ -118,7 +122,8 @@ int weft_once_do(weft_once *o, void (*fn)(void *), void *arg)
     if (!o || !fn)
         return WEFT_EINVAL;
     while (wf_load_acq(state_of(o)) != DONE) { /* [ONCE] acquire */
-        wf_waiter w = {.lock = wf_spin_in(&o->lock_), .queue = &o->waiters_, .take = take_turn, .object = o};
+        wf_waiter w = {
+            .lock = wf_spin_in(&o->lock_), .queue = &o->waiters_, .take = take_turn, .object = o, .kind = WF_WAIT_LOCK};
         int err = (int)wf_await(&wf_waiter_ops, &w, WEFT_FOREVER);
         if (err < 0)
             return err;

@@ -146,7 +146,8 @@ static bool has_news(wf_waiter *w)
 
 static wf_waiter wait_for(weft_subscription *sub)
 {
-    return (wf_waiter){.lock = &sub->from->lock, .queue = &sub->from->waiters, .take = has_news, .object = sub};
+    return (wf_waiter){
+        .lock = &sub->from->lock, .queue = &sub->from->waiters, .take = has_news, .object = sub, .kind = WF_WAIT_BROADCAST};
 }
 
 static bool claim(weft_subscription *sub)

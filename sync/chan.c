@@ -341,16 +341,25 @@ static ssize_t look_again(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
     return same || result != WEFT_EAGAIN ? result : hand_over(op, cx);
 }
 
+static inline void waits(const wf_chan_op *op, const weft_context *cx)
+{
+    wf_exec_waits_at(cx->exec, (wf_wait)op->kind, op->ch);
+}
+
 static inline ssize_t poll_queued(void *arg, weft_context *cx)
 {
     wf_chan_op *op = arg;
-    return wf_likely(was_served(op)) ? op->node.status : look_again(op, cx);
+    if (wf_likely(was_served(op)))
+        return op->node.status;
+    waits(op, cx);
+    return look_again(op, cx);
 }
 
 /* Called locked, with nothing to be had. A task's waker is cloned under the lock. */
 static inline ssize_t queue_and_unlock(wf_chan_op *op, weft_context *cx) WF_NO_THREAD_SAFETY
 {
     weft_waker mine;
+    waits(op, cx);
     bool queued = wf_context_is_tasks(cx) && wf_context_clone_waker(cx, &mine) == 0;
     if (queued)
         queue_locked(op, mine);
@@ -515,10 +524,12 @@ void weft_op_drop(weft_op *op)
 static const wf_op_ops queued_ops = {.poll = poll_queued, .cancel = wf_chan_cancel};
 
 /* Called locked, with nothing to be had. Not inlined: who need not wait needs no frame for it. */
-WF_NOINLINE static int wait_and_unlock(weft_chan *ch, bool sends, void *item, wf_exec *exec)
+WF_NOINLINE static int wait_and_unlock(weft_chan *ch, wf_wait kind, void *item, wf_exec *exec)
 {
     wf_chan_op op;
+    bool sends = kind == WF_WAIT_CHAN_SEND;
     wf_chan_op_init(&op, ch, sends, item);
+    op.kind = (uint8_t)kind;
     ssize_t result = queue_and_unlock(&op, &exec->cx);
     if (wf_likely(result == WEFT_PENDING))
         result = wf_await_pending(exec, &queued_ops, &op, WEFT_FOREVER);
@@ -541,13 +552,13 @@ int weft_chan_send(weft_chan *ch, const void *item) WF_NO_THREAD_SAFETY
         return give_reference_back(ch, item, result);
     result = send_locked(ch, item, NULL, &other);
     if (result == WEFT_EAGAIN)
-        return wait_and_unlock(ch, true, (void *)item, exec);
+        return wait_and_unlock(ch, WF_WAIT_CHAN_SEND, (void *)item, exec);
     unlock_and_wake(ch, &other);
     wf_spend(exec);
     return give_reference_back(ch, item, result);
 }
 
-int weft_chan_recv(weft_chan *ch, void *item) WF_NO_THREAD_SAFETY
+WF_INLINE int recv_as(weft_chan *ch, void *item, wf_wait kind) WF_NO_THREAD_SAFETY
 {
     weft_waker other = {NULL, NULL};
     wf_exec *exec;
@@ -559,11 +570,15 @@ int weft_chan_recv(weft_chan *ch, void *item) WF_NO_THREAD_SAFETY
     wf_spin_lock(&ch->lock);
     result = recv_locked(ch, item, NULL, &other);
     if (result == WEFT_EAGAIN)
-        return wait_and_unlock(ch, false, item, exec);
+        return wait_and_unlock(ch, kind, item, exec);
     unlock_and_wake(ch, &other);
     wf_spend(exec);
     return result;
 }
+
+int weft_chan_recv(weft_chan *ch, void *item) { return recv_as(ch, item, WF_WAIT_CHAN_RECV); }
+
+int wf_chan_recv_only(weft_chan *ch, void *item) { return recv_as(ch, item, WF_WAIT_ONESHOT); }
 
 static int try_now(weft_chan *ch, bool sends, void *item) WF_NO_THREAD_SAFETY
 {

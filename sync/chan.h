@@ -5,6 +5,7 @@
 #include <base/case.h>
 #include <base/exec.h>
 #include <base/list.h>
+#include <base/waits.h>
 #include <weft/chan.h>
 
 typedef struct wf_chan_node {
@@ -22,8 +23,9 @@ typedef struct wf_chan_op {
     wf_chan_node node;
     weft_chan *ch;
     bool sends;
-    bool queued; /* its owner's, and so below */
-    bool holds;  /* the channel's reference to an item that has not been sent yet */
+    bool queued;  /* its owner's, and so below */
+    bool holds;   /* the channel's reference to an item that has not been sent yet */
+    uint8_t kind; /* a wf_wait */
 } wf_chan_op;
 
 /* Field by field: to zero all of it first takes longer than the rest. The waker and the links are set when it queues, the outcome when it is served. */
@@ -36,9 +38,12 @@ static inline void wf_chan_op_init(wf_chan_op *op, weft_chan *ch, bool sends, vo
     op->sends = sends;
     op->queued = false;
     op->holds = false;
+    op->kind = sends ? WF_WAIT_CHAN_SEND : WF_WAIT_CHAN_RECV;
 }
 
 ssize_t wf_chan_poll(void *op, weft_context *cx);
+/* weft_chan_recv() of a channel that people know as a oneshot. */
+int wf_chan_recv_only(weft_chan *ch, void *item);
 /* What it was served with before it could leave, or WEFT_PENDING. */
 ssize_t wf_chan_cancel(void *op);
 /* Send without waiting, and close in the same step: 0, WEFT_EAGAIN or WEFT_ECLOSED. */

@@ -116,7 +116,7 @@ void weft_mutex_lock(weft_mutex *m)
             refuse(m, exec, "weft_mutex_lock()", "is held already by");
         if (!wf_exec_can_wait(exec))
             refuse(m, exec, "weft_mutex_lock()", "is held by another, and nothing can wait here in");
-        wf_waiter w = {.lock = wf_spin_in(&m->lock_), .queue = &m->waiters_, .take = take, .object = m};
+        wf_waiter w = {.lock = wf_spin_in(&m->lock_), .queue = &m->waiters_, .take = take, .object = m, .kind = WF_WAIT_MUTEX};
         wf_waiter_insist(&w, "weft_mutex_lock()");
     }
     note_holder(m, exec);

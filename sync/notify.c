@@ -16,7 +16,8 @@ static bool take_stored(wf_waiter *w)
 
 static wf_waiter wait_for(weft_notify *n)
 {
-    return (wf_waiter){.lock = wf_spin_in(&n->lock_), .queue = &n->waiters_, .take = take_stored, .object = n};
+    return (wf_waiter){
+        .lock = wf_spin_in(&n->lock_), .queue = &n->waiters_, .take = take_stored, .object = n, .kind = WF_WAIT_NOTIFY};
 }
 
 /* Serve the first, if there is one; called locked, returns unlocked. */
@@ -113,8 +114,9 @@ int weft_cond_wait(weft_cond *c, weft_mutex *m)
     if (!c || !m)
         return WEFT_EINVAL;
     wf_mutex_must_be_mine(m, "weft_cond_wait()"); /* now: the unlock comes when the waiter is in the queue already */
-    cond_op op = {.waiter = {.lock = wf_spin_in(&c->lock_), .queue = &c->waiters_, .take = take_nothing, .object = c},
-                  .mutex = m};
+    cond_op op = {
+        .waiter = {.lock = wf_spin_in(&c->lock_), .queue = &c->waiters_, .take = take_nothing, .object = c, .kind = WF_WAIT_COND},
+        .mutex = m};
     int err = (int)wf_await_inline(&cond_ops, &op, WEFT_FOREVER);
     if (!op.mutex)
         weft_mutex_lock(m);

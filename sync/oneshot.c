@@ -14,7 +14,7 @@ int weft_oneshot_send(weft_oneshot *o, const void *item)
     return o && item ? wf_chan_send_last(inside(o), item) : WEFT_EINVAL;
 }
 
-int weft_oneshot_recv(weft_oneshot *o, void *item) { return weft_chan_recv(inside(o), item); }
+int weft_oneshot_recv(weft_oneshot *o, void *item) { return wf_chan_recv_only(inside(o), item); }
 
 int weft_oneshot_try_recv(weft_oneshot *o, void *item) { return weft_chan_try_recv(inside(o), item); }
 

@@ -26,7 +26,12 @@ static bool take(wf_waiter *w)
 
 static wf_waiter wait_for(weft_rwlock *l, size_t want)
 {
-    return (wf_waiter){.lock = lock_of(l), .queue = &l->waiters_, .take = take, .object = l, .want = want};
+    return (wf_waiter){.lock = lock_of(l),
+                       .queue = &l->waiters_,
+                       .take = take,
+                       .object = l,
+                       .want = want,
+                       .kind = want == READ ? WF_WAIT_RWLOCK_READ : WF_WAIT_RWLOCK_WRITE};
 }
 
 /* Called locked, returns unlocked. */

@@ -6,6 +6,7 @@
 #include <base/exec.h>
 #include <base/random.h>
 #include <base/rng.h>
+#include <base/waits.h>
 #include <sched.h>
 
 typedef struct select_op {
@@ -91,6 +92,8 @@ static ssize_t select_poll(void *arg, weft_context *cx)
         ready = rounds(op, cx);
     if (ready != WEFT_PENDING)
         leave_all(op);
+    else
+        wf_exec_waits(cx->exec, WF_WAIT_SELECT, (unsigned)op->n);
     return ready;
 }
 

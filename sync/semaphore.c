@@ -17,7 +17,8 @@ static bool take(wf_waiter *w)
 
 static wf_waiter wait_for(weft_semaphore *s, size_t n)
 {
-    return (wf_waiter){.lock = lock_of(s), .queue = &s->waiters_, .take = take, .object = s, .want = n};
+    return (wf_waiter){
+        .lock = lock_of(s), .queue = &s->waiters_, .take = take, .object = s, .want = n, .kind = WF_WAIT_SEMAPHORE};
 }
 
 /* Serve those at the head that can be; called locked, returns unlocked. */

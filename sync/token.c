@@ -9,6 +9,7 @@
 #include <base/list.h>
 #include <base/lock.h>
 #include <base/scope.h>
+#include <base/waits.h>
 #include <stdlib.h>
 #include <weft/token.h>
 
@@ -209,9 +210,8 @@ static void wait_locked(wait_op *op, weft_waker *waker)
 }
 
 /* Of several tasks that poll in turn, the last is the one that is woken. Wakers are cloned and dropped outside the lock. */
-static ssize_t wait_poll(void *arg, weft_context *cx)
+static ssize_t poll_wait(wait_op *op, weft_context *cx)
 {
-    wait_op *op = arg;
     weft_waker waker;
     bool fired;
     if (op->waiting && is_settled(op, weft_context_waker(cx), &fired))
@@ -226,6 +226,15 @@ static ssize_t wait_poll(void *arg, weft_context *cx)
     wf_spin_unlock(op->lock);
     weft_waker_drop(&waker);
     return fired ? 0 : WEFT_PENDING;
+}
+
+static ssize_t wait_poll(void *arg, weft_context *cx)
+{
+    wait_op *op = arg;
+    ssize_t result = poll_wait(op, cx);
+    if (result == WEFT_PENDING)
+        wf_exec_waits_at(cx->exec, WF_WAIT_TOKEN, op->token);
+    return result;
 }
 
 static ssize_t wait_cancel(void *arg)

@@ -97,9 +97,8 @@ static void wait_locked(wf_waiter *w, weft_waker *waker)
 }
 
 /* The waker is cloned outside the lock, and only when it is needed. */
-ssize_t wf_waiter_poll(void *arg, weft_context *cx)
+static inline ssize_t poll_waiter(wf_waiter *w, weft_context *cx)
 {
-    wf_waiter *w = arg;
     weft_waker waker;
     wf_spin_lock(w->lock);
     bool served = is_served_locked(w);
@@ -118,6 +117,8 @@ ssize_t wf_waiter_poll(void *arg, weft_context *cx)
     weft_waker_drop(&waker);
     return served ? 0 : WEFT_PENDING;
 }
+
+ssize_t wf_waiter_poll(void *waiter, weft_context *cx) { return wf_waiter_polled(waiter, cx, poll_waiter(waiter, cx)); }
 
 ssize_t wf_waiter_cancel(void *arg)
 {

@@ -7,6 +7,7 @@
 
 #include <base/exec.h>
 #include <base/lock.h>
+#include <base/waits.h>
 #include <weft/sync.h>
 
 typedef enum {
@@ -27,6 +28,7 @@ typedef struct wf_waiter {
     size_t want;
     uint64_t ticket;
     wf_waiter_state state;
+    uint8_t kind; /* its owner's: a wf_wait, of object */
 } wf_waiter;
 
 /* As an operation for wf_await(): 0 once it was served or has taken. */
@@ -34,6 +36,14 @@ ssize_t wf_waiter_poll(void *waiter, weft_context *cx);
 /* 0 if it was served before it could leave, else WEFT_PENDING. */
 ssize_t wf_waiter_cancel(void *waiter);
 extern const wf_op_ops wf_waiter_ops;
+
+/* What came of a poll of it: if nothing, that is what @cx's execution waits for. */
+static inline ssize_t wf_waiter_polled(const wf_waiter *w, const weft_context *cx, ssize_t result)
+{
+    if (result == WEFT_PENDING)
+        wf_exec_waits_at(cx->exec, (wf_wait)w->kind, w->object);
+    return result;
+}
 
 /* Put it into its queue. Under lock; @waker is given away. */
 void wf_waiter_queue(wf_waiter *w, weft_waker waker);

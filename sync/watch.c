@@ -90,7 +90,8 @@ static bool is_newer(wf_waiter *waiter)
 
 static wf_waiter wait_for(weft_watch *w, uint64_t seen)
 {
-    return (wf_waiter){.lock = &w->lock, .queue = &w->waiters, .take = is_newer, .object = w, .want = (size_t)seen};
+    return (wf_waiter){
+        .lock = &w->lock, .queue = &w->waiters, .take = is_newer, .object = w, .want = (size_t)seen, .kind = WF_WAIT_WATCH};
 }
 
 static int take_newer(weft_watch *w, void *item, uint64_t *version)

@@ -1,5 +1,6 @@
 /* bridge.c - for libraries that are built on libuv: a worker's loop, and the way back from a callback into a task. */
 #include <base/case.h>
+#include <base/waits.h>
 #include <runtime/runtime.h>
 #include <weft/uv.h>
 
@@ -66,9 +67,8 @@ static bool is_settled(completion_op *op, const weft_waker *waker, ssize_t *resu
 }
 
 /* Of several tasks that poll in turn, the last is the one that is woken. Wakers are cloned and dropped outside the lock. */
-static ssize_t completion_poll(void *arg, weft_context *cx)
+static ssize_t poll_completion(completion_op *op, weft_context *cx)
 {
-    completion_op *op = arg;
     weft_completion *c = op->completion;
     weft_waker waker;
     ssize_t result;
@@ -87,6 +87,15 @@ static ssize_t completion_poll(void *arg, weft_context *cx)
     }
     wf_spin_unlock(lock_of(c));
     weft_waker_drop(&waker);
+    return result;
+}
+
+static ssize_t completion_poll(void *arg, weft_context *cx)
+{
+    completion_op *op = arg;
+    ssize_t result = poll_completion(op, cx);
+    if (result == WEFT_PENDING)
+        wf_exec_waits_at(cx->exec, WF_WAIT_COMPLETION, op->completion);
     return result;
 }
 

@@ -183,9 +183,8 @@ static wf_waiter wait_for(weft_process *p, int state)
 }
 
 /* Served at each change: is it the one that is wanted? */
-static ssize_t state_poll(void *arg, weft_context *cx)
+static ssize_t poll_state(wf_waiter *w, weft_context *cx)
 {
-    wf_waiter *w = arg;
     ssize_t result = wf_waiter_poll(w, cx);
     if (result != 0)
         return result;
@@ -194,6 +193,19 @@ static ssize_t state_poll(void *arg, weft_context *cx)
     w->state = there ? w->state : WF_WAITER_NEW;
     wf_spin_unlock(w->lock);
     return there ? 0 : wf_waiter_poll(w, cx);
+}
+
+/* One that is being started has no number yet. */
+static ssize_t state_poll(void *arg, weft_context *cx)
+{
+    wf_waiter *w = arg;
+    const weft_process *p = w->object;
+    ssize_t result = poll_state(w, cx);
+    if (result == WEFT_PENDING && w->want == ENDED)
+        wf_exec_waits(cx->exec, WF_WAIT_PROCESS, (unsigned)p->pid);
+    else if (result == WEFT_PENDING)
+        wf_exec_waits(cx->exec, WF_WAIT_BLOCKING, 0);
+    return result;
 }
 
 static ssize_t state_cancel(void *arg)

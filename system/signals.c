@@ -1,6 +1,7 @@
 /* signals.c - signals as handles that count arrivals, and the shutdown signal. Who takes them is watcher.c. */
 #include <base/alloc.h>
 #include <base/case.h>
+#include <base/waits.h>
 #include <runtime/runtime.h>
 #include <signal.h>
 #include <system/disposition.h>
@@ -10,6 +11,7 @@
 struct weft_signal {
     wf_signal_waiter waiter;
     weft_runtime *rt;
+    int number;       /* that it watches */
     weft_waker asker; /* under lock: who waits for the next arrival; to compare only, it is not owned */
 };
 
@@ -36,20 +38,24 @@ static void orphaned(wf_signal_waiter *waiter)
     free_handle(wf_container(waiter, weft_signal, waiter));
 }
 
-static weft_signal *new_handle(weft_runtime *rt)
+static weft_signal *new_handle(weft_runtime *rt, int number)
 {
     weft_signal *s = wf_alloc(&rt->options.allocator, sizeof *s);
     if (!s)
         return NULL;
     s->rt = rt;
+    s->number = number;
     s->waiter.orphaned = orphaned;
     wf_node_init(&s->waiter.node);
     return s;
 }
 
+static void waits(int number, const weft_context *cx) { wf_exec_waits(cx->exec, WF_WAIT_SIGNAL, (unsigned)number); }
+
 static ssize_t settled_poll(void *op, weft_context *cx)
 {
     wf_signal_waiter *waiter = op;
+    waits(wf_container(waiter, weft_signal, waiter)->number, cx);
     int err = weft_atomic_waker_register(&waiter->waker, weft_context_waker(cx));
     if (err < 0)
         return err;
@@ -62,10 +68,10 @@ static ssize_t settled_poll(void *op, weft_context *cx)
 static const wf_op_ops settled_ops = {.poll = settled_poll};
 
 /* The thread is none of the workers, so a paused clock would not know that something is being done. */
-static int await_watch(weft_signal *s, wf_watchers *all, int number)
+static int await_watch(weft_signal *s, wf_watchers *all)
 {
     wf_paused_clock_hold(s->rt);
-    wf_watch_join(all, &s->waiter, number);
+    wf_watch_join(all, &s->waiter, s->number);
     int err = (int)wf_await(&settled_ops, &s->waiter, WEFT_FOREVER);
     wf_paused_clock_release(s->rt);
     if (err < 0)
@@ -87,10 +93,10 @@ int weft_signal_open(weft_signal **out, int number)
     int err = await_runtime(&all, &rt);
     if (err < 0)
         return err;
-    weft_signal *s = new_handle(rt);
+    weft_signal *s = new_handle(rt, number);
     if (!s)
         return WEFT_ENOMEM;
-    err = await_watch(s, all, number);
+    err = await_watch(s, all);
     if (err < 0) {
         free_handle(s);
         return err;
@@ -144,6 +150,7 @@ static int poll_signal(weft_signal *s, weft_context *cx, bool had)
     int result = ask(s, asker, had);
     if (result != WEFT_PENDING)
         return result;
+    waits(s->number, cx);
     int err = weft_atomic_waker_register(&s->waiter.waker, asker);
     if (err == 0)
         return ask(s, asker, false); /* it may have come before the waker was there */
@@ -210,6 +217,7 @@ static ssize_t either_poll(void *arg, weft_context *cx)
         int found = err < 0 ? err : look(&waiters[i]);
         if (found != 0)
             return found < 0 ? found : numbers[i];
+        waits(numbers[i], cx);
     }
     return WEFT_PENDING;
 }

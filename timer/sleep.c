@@ -1,15 +1,18 @@
 /* sleep.c - waiting for the clock and nothing else. */
-#include <base/exec.h>
+#include <base/waits.h>
 #include <weft/time.h>
 
 static ssize_t sleep_poll(void *op, weft_context *cx)
 {
-    (void)cx;
-    return weft_now() >= *(int64_t *)op ? 0 : WEFT_PENDING;
+    int64_t when = *(int64_t *)op;
+    if (weft_now() >= when)
+        return 0;
+    wf_exec_waits_until(cx->exec, when);
+    return WEFT_PENDING;
 }
 
 /* Given up because its own deadline has come: then it is over, not late. */
-static ssize_t sleep_cancel(void *op) { return sleep_poll(op, NULL); }
+static ssize_t sleep_cancel(void *op) { return weft_now() >= *(int64_t *)op ? 0 : WEFT_PENDING; }
 
 static const wf_op_ops sleep_ops = {.poll = sleep_poll, .cancel = sleep_cancel};
 

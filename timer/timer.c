@@ -3,7 +3,7 @@
  * Armed by a poll in the timers of the worker that polls; wherever the task runs when it fires or is dropped, that stays its home.
  * While it is armed, node and waker are under the lock of its home; a node that is no longer linked has fired. On an ordinary thread there are no
  * timers to arm: its next wait ends in time instead. */
-#include <base/exec.h>
+#include <base/waits.h>
 #include <timer/timers.h>
 #include <weft/time.h>
 
@@ -43,6 +43,7 @@ static weft_poll start(weft_context *cx, timer *t)
     wf_timers *here = cx->exec->timers;
     if (weft_now() >= t->base.when) /* the wheel does not know yet: its time stands while nothing expires */
         return WEFT_READY;
+    wf_exec_waits_until(cx->exec, t->base.when);
     if (!here) {
         cx->exec->wake_by = WF_MIN(cx->exec->wake_by, t->base.when);
         return WEFT_PENDING;
@@ -96,8 +97,10 @@ weft_poll weft_timer_poll(weft_context *cx, weft_timer *public)
         t->base.home = NULL; /* nothing of it is left there: a drop need not look */
         return WEFT_READY;
     case MINE:
+        wf_exec_waits_until(cx->exec, t->base.when);
         return WEFT_PENDING;
     default:
+        wf_exec_waits_until(cx->exec, t->base.when);
         return hand_over(cx, t);
     }
 }

@@ -233,6 +233,7 @@ static void make_cases(model *m, actor *a)
 static int poll_actor(model *m, actor *a, int *status)
 {
     wf_exec exec = {.budget = WF_BUDGET};
+    exec.waits = &exec.unread;
     weft_context cx = {.waker = {&sleeper_ops, &a->sleepers[a->waker]}, .exec = &exec};
     unsigned kind = a->kind_of[0];
     weft_chan *ch = m->chans[kind / 2].ch;

@@ -486,6 +486,7 @@ static const weft_waker_ops foreign_ops = {foreign_clone, foreign_wake, foreign_
 static weft_poll poll_as(wf_exec *exec, weft_timer *timer, foreign *f)
 {
     weft_context cx = {.waker = {&foreign_ops, f}, .exec = exec};
+    exec->waits = &exec->unread;
     return weft_timer_poll(&cx, timer);
 }
 
