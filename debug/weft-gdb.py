@@ -257,7 +257,7 @@ class WeftProcess:
     def since(self, ticks):
         tick = self.layout.numbers["tick ns"]
         past = (self.now // tick - ticks) & 0xffffffff
-        return 0 if past >= 1 << 31 else past * tick
+        return 0 if past > 0xffffffff - (1 << 20) else past * tick # what seems to be later was a moment ago
 
     # Tasks: a chunk of headers is read at once.
 
@@ -370,7 +370,8 @@ class WeftProcess:
             symbol = weft_symbol(task.object)
             return "0x%x%s" % (task.object, " (%s)" % symbol if symbol else "")
         if kind == number["WF_OBJECT_DESCRIPTOR"]:
-            return "fd %d" % task.object
+            fd = task.object & 0xffffffff
+            return "in memory" if fd >> 31 else "fd %d" % fd
         if kind == number["WF_OBJECT_TASK"]:
             return "#%d" % task.object
         if kind == number["WF_OBJECT_NUMBER"]:
@@ -379,6 +380,8 @@ class WeftProcess:
 
     def wait_time(self, task):
         clock = task.runtime.clock
+        if task.object == (1 << self.layout.numbers["WF_WAIT_SHIFT"]) - 1:
+            return "" # for ever
         left = task.object - (self.memory.uint(clock, 8) if clock else self.now)
         return "in " + weft_duration(left) if left >= 0 else weft_duration(-left) + " ago"
 

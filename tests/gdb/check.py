@@ -14,7 +14,7 @@ TASKS = {
     "director": (r"running", r"", ["abort", "all_is_set", "director"]),
     "mutex": (r"running", r"", ["pthread_mutex_lock", "stuck_in_mutex"]),
     "loop": (r"running", r"", ["stuck_in_loop"]),
-    "sleeper": (r"idle", r"sleep in (1e\+03 s|\d\d(\.\d)? min)", ["weft_sleep", "sleeps_long"]),
+    "sleeper": (r"idle", r"sleep in \d\d(\.\d)? min", ["weft_sleep", "sleeps_long"]),
     "joiner": (r"idle", r"join #{sleeper}", ["weft_join", "joins_the_sleeper"]),
     "pinned": (r"idle pinned", r"notify 0x[0-9a-f]+( \(never\))?", ["weft_notify_wait", "waits_pinned"]),
     "coroutine": (r"idle", r"notify 0x[0-9a-f]+( \(never\))?", ["weft_notify_wait", "waits_in_coroutine"]),
@@ -62,7 +62,7 @@ def check_list():
     ids = ids_by_name(text)
     expect(re.search(r'^runtime "stage": 4 workers, 32 tasks: 4 running, 1 scheduled, 27 idle', text), "the first line", text)
     for name, (state, wait, _) in TASKS.items():
-        row = r"^ *\d+  %s +%s +(\d+ +)?\d\S* \S+ +\d\S* \S+ *(%s)?( |$)" % (name, state, wait.replace("{sleeper}", ids.get("sleeper", "")))
+        row = r"^ *\d+  %s +%s +(\d+ +)?\d\S* \S+ +\d\S* \S+ *%s( |$)" % (name, state, wait.replace("{sleeper}", ids.get("sleeper", "")))
         expect(re.search(row, text, re.M), "the row of " + name, text)
     expect(len(re.findall(r"^ *\d+  crowd-\d+ ", text, re.M)) == 20, "each of the crowd", text)
     expect(re.search(r"^ *\d+ +idle stackless ", text, re.M), "the stored task, which has no name", text)
@@ -77,6 +77,9 @@ def check_groups():
     expect({"mutex", "loop", "director"} <= set(rows[:4]) and rows[-1] == "crowd-*", "the suspicious first", text)
     expect(set(ids_by_name(weft("tasks running"))) == {"mutex", "loop", "director", "job"}, "by state", weft("tasks running"))
     expect(set(ids_by_name(weft("tasks eepe"))) == {"sleeper"}, "by a part of the name", weft("tasks eepe"))
+    expect(set(ids_by_name(weft("tasks join"))) == {"joiner"}, "by the wait", weft("tasks join"))
+    text = weft("tasks chan recv")
+    expect(re.search(r"^ *20x  crowd-\* +idle .* chan recv 0x[0-9a-f]+ ", text, re.M) and len(text.splitlines()) == 3, "by a wait of two words", text)
 
 
 def check_places():
@@ -120,6 +123,10 @@ def check_selecting():
 
 
 def check_task(ids):
+    text = weft("task joiner")
+    expect(re.search(r'joins +#%s "sleeper"' % ids["sleeper"], text), "whom it joins", text)
+    text = weft("task caller")
+    expect(re.search(r'#%s "caller": strand, idle .* its call on thread \d+ ' % ids["caller"], text), "its call", text)
     expect(re.search(r"pinned +to worker \d", weft("task pinned")), "where it is pinned", weft("task pinned"))
 
 
