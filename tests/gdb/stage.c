@@ -1,6 +1,6 @@
 /* stage.c - a program with a task in each state that there is, which then aborts: for check.py, which looks at it with gdb.
  *
- *   stage [N]    N: how many wait at the same place; 20 if it is not said */
+ *   stage [N]    N: how many wait at the same place; 300 if it is not said */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -223,7 +223,7 @@ static void *director(void *arg)
 
 int main(int argc, char **argv)
 {
-    int crowd = argc > 1 ? atoi(argv[1]) : 20;
+    int crowd = argc > 1 ? atoi(argv[1]) : 300;
     weft_options options = {.workers = 4, .name = "stage", .watchdog = WEFT_FOREVER};
     weft_runtime *rt;
     weft_notify_init(&never);
