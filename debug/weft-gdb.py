@@ -474,8 +474,11 @@ class WeftVisit:
         if self.thread is not None:
             self.thread.switch()
         WeftView.set(self.before)
-        if self.level > 0:
-            gdb.execute("frame %d" % self.level, to_string=True)
+        frame = gdb.newest_frame() if self.level > 0 else None
+        while frame is not None and frame.level() < self.level:
+            frame = frame.older()
+        if frame is not None:
+            frame.select()
         return False
 
 
@@ -570,19 +573,31 @@ def weft_leave(_=None):
 WEFT_BENEATH = re.compile(r"(lib(c|pthread|m|uv|weft.*|asan|tsan|ubsan|gcc_s|stdc\+\+)|ld-linux.*|linux-vdso|linux-gate)$")
 
 
-def weft_is_program(frame):
+WEFT_ROOMS = ("base", "timer", "reactor", "runtime", "sync", "net", "system", "diag", "tls")
+
+
+def weft_sources():
+    """Where the library's sources were, if its debug information is here: for static programs, whose functions stand among weft's."""
+    table = gdb.lookup_global_symbol("weft_layout_")
+    name = table.symtab.filename if table is not None and table.symtab is not None else ""
+    found = re.fullmatch("(.*?)(?:%s)/[^/]+" % "|".join(WEFT_ROOMS), name) # link-time optimization says any of its files
+    return tuple(found[1] + room + "/" for room in WEFT_ROOMS) if found else ()
+
+
+def weft_is_program(frame, sources):
     """A frame of whoever uses weft, as far as one can tell."""
-    name = frame.name()
-    if not name or WEFT_BENEATH.match(weft_library(frame)):
+    name, where = frame.name(), frame.find_sal()
+    if not name or name.startswith(("weft_", "wf_")) or WEFT_BENEATH.match(weft_library(frame)):
         return False
-    return not name.startswith(("weft_", "wf_"))
+    return where.symtab is None or not where.symtab.filename.startswith(sources or "\0")
 
 
 def weft_program_frame(frames):
     """The innermost frame of the program: outside of what weft's own innermost function called, which static programs have among theirs."""
     public = [i for i, frame in enumerate(frames) if (frame.name() or "").startswith("weft_")]
+    sources = weft_sources()
     for frame in frames[public[0]:] if public else frames:
-        if weft_is_program(frame):
+        if weft_is_program(frame, sources):
             return frame
     return None
 

@@ -62,7 +62,10 @@ else()
   set(STAGE ${WORK}/stage)
   run(${CC} -std=c11 -D_GNU_SOURCE -O2 -g ${SOURCE} -o ${STAGE} -I ${WORK}/prefix/include -L ${libdir} -lweft -Wl,-rpath,${libdir} -pthread)
   set(safe_path ${libdir})
-  set(ENV{WEFT_STRIPPED} 1)
+endif()
+
+if(HOW STREQUAL "INSTALLED" OR NOT TYPE STREQUAL "Debug")
+  set(ENV{WEFT_JUMPS} 1)
 endif()
 
 set(ENV{WEFT_CORE} ${WORK}/core)

@@ -1,7 +1,7 @@
 """check.py - run by gdb on stage.c, which has aborted, or on its core: what the commands of debug/weft-gdb.py say of each task in it.
 
-The environment: WEFT_CORE, a core file to write at the end; WEFT_BARE, if the program has no symbols at all; WEFT_STRIPPED, if the library has only those
-that it exports, which do not cover all of its code."""
+The environment: WEFT_CORE, a core file to write at the end; WEFT_BARE, if the program has no symbols at all; WEFT_JUMPS, if the library's own
+frames are not to be relied on: optimized functions leave by jumps, and what is exported does not cover all of the code."""
 
 import os
 import re
@@ -25,7 +25,7 @@ TASKS = {
     "stackless": (r"idle stackless", r"\?", None),
 }
 CROWD = 300 # more than there may be unwound: the others are known by their likeness
-BARE, STRIPPED = "WEFT_BARE" in os.environ, "WEFT_STRIPPED" in os.environ
+BARE, JUMPS = "WEFT_BARE" in os.environ, "WEFT_JUMPS" in os.environ
 
 
 def weft(command):
@@ -45,7 +45,7 @@ def functions(backtrace):
 def expect_frames(text, expected):
     found, at = functions(text), 0
     for name in expected:
-        if STRIPPED and name.startswith("weft_"):
+        if JUMPS and name.startswith("weft_"):
             continue
         while at < len(found) and name not in found[at]:
             at += 1
@@ -84,7 +84,7 @@ def check_groups():
 
 
 def check_places():
-    text, inside = weft("tasks"), "%.0s" if STRIPPED else r", in weft_%s"
+    text, inside = weft("tasks"), "%.0s" if JUMPS else r", in weft_%s"
     for row in (r" mutex .*  stuck_in_mutex \(stage\.c:\d+\), in \w*pthread_mutex_lock", r" loop .*  stuck_in_loop \(stage\.c:\d+\)",
                 r" sleeper .*  sleeps_long \(stage\.c:\d+\)" + inside % "sleep", r" behind .*  begins at never_begins",
                 r" stackless .*  polled by is_never_ready", r" job .*  blocks_in_job \(stage\.c:\d+\)",

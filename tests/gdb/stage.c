@@ -15,7 +15,7 @@
 #include <weft/time.h>
 
 /* So that each is a frame of its own, and stays one while it calls. */
-#define ACTOR __attribute__((noinline, noclone)) static
+#define ACTOR __attribute__((noinline)) static
 static atomic_int after_call;
 
 static pthread_mutex_t held_by_main = PTHREAD_MUTEX_INITIALIZER;
