@@ -1,5 +1,9 @@
 """weft-gdb.py - tasks in gdb: `weft` says what there is. For live processes and for core files, of programs with or without debug information.
 
+Installed beside libweft.so, gdb loads it with the library by itself. But for the prefix /usr that has to be allowed, once, in ~/.gdbinit:
+    add-auto-load-safe-path PREFIX/lib
+Of static programs: source PREFIX/lib/libweft.so.VERSION-gdb.py
+
 How it knows: the library has a table of its structs' layout in its memory (runtime/layout.c), by the name weft_layout_. Nothing is called in the process.
 
 How a task becomes a backtrace: one that runs is what its worker's thread does. One that waits has its registers on its own stack; while it is selected, an
