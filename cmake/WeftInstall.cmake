@@ -23,6 +23,25 @@ if(TARGET weft_console)
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 
+# gdb looks for a script beside the library that it has loaded, and runs it if it lies where gdb has been told that scripts are safe. Of /usr that is
+# share/gdb/auto-load, and there only: what lies beside the library would be found first, and refused. Of another prefix its user says so once, in ~/.gdbinit:
+#   add-auto-load-safe-path PREFIX/lib
+# Beside the library in the build tree, too; for static programs: source debug/weft-gdb.py
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  set(weft_gdb_script libweft.so.${PROJECT_VERSION}-gdb.py)
+  configure_file(${PROJECT_SOURCE_DIR}/debug/weft-gdb.py ${PROJECT_BINARY_DIR}/${weft_gdb_script} COPYONLY)
+  install(CODE "
+    if(IS_ABSOLUTE \"${CMAKE_INSTALL_LIBDIR}\")
+      set(libdir \"${CMAKE_INSTALL_LIBDIR}\")
+    else()
+      set(libdir \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}\")
+    endif()
+    if(CMAKE_INSTALL_PREFIX STREQUAL \"/usr\")
+      set(libdir \"/usr/share/gdb/auto-load\${libdir}\")
+    endif()
+    file(INSTALL DESTINATION \"\${libdir}\" TYPE FILE FILES \"${PROJECT_BINARY_DIR}/${weft_gdb_script}\")")
+endif()
+
 set(weft_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weft)
 install(EXPORT weftTargets NAMESPACE weft:: DESTINATION ${weft_package_dir})
 if(TARGET weft_tls)

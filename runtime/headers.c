@@ -2,54 +2,25 @@
  *
  * Each chunk has the list of its free places, so that one in which nobody has a header any more is known as such. If nobody has needed it
  * for a while, its pages go back to the system, and read as zero: free places, to whoever walks there. The chunk itself stays. */
-#include <base/list.h>
-#include <base/spare.h>
-#include <runtime/headers.h>
-#include <runtime/task.h>
+#include <runtime/chunk.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-typedef struct chunk {
-    wf_heap *heap;
-    struct chunk *older;
-    weft_task *free;     /* under the heap's lock: places in the depot */
-    uint32_t free_count; /* under the heap's lock */
-    wf_a32 used;         /* places handed out since it was empty; written under the heap's lock, walkers read it */
-    wf_node node;        /* under the heap's lock: in one of its lists, or in none */
-} chunk;
-
-enum {
-    PLACE_SIZE = WF_HEADER_SIZE,
-    FIRST_PLACE = 64,
-    PLACES = (WF_HEADER_CHUNK - FIRST_PLACE) / PLACE_SIZE,
-};
-_Static_assert(sizeof(chunk) <= FIRST_PLACE, "the chunk's own header");
-
-struct wf_heap {
-    wf_mutex lock;
-    wf_aptr newest;    /* chunk; written under lock */
-    chunk *filling;    /* under lock: where places are carved, or NULL */
-    wf_list partly;    /* under lock: chunks with some of their places in the depot */
-    wf_list wholly;    /* under lock: … with all, the latest of them last */
-    wf_list empty;     /* under lock: … with no pages, but for that of their own header */
-    wf_spare spare;    /* under lock: how many are wholly in the depot */
-    size_t free_count; /* under lock: all places in the depot */
-    size_t used_count; /* under lock: places handed out, and in the depot */
-    bool orphan;       /* under lock: the runtime has gone */
-};
-
-static weft_task *place(chunk *c, uint32_t i)
+static weft_task *place(wf_chunk *c, uint32_t i)
 {
-    return (weft_task *)(void *)((char *)c + FIRST_PLACE + (size_t)i * PLACE_SIZE);
+    return (weft_task *)(void *)((char *)c + WF_FIRST_PLACE + (size_t)i * WF_HEADER_SIZE);
 }
 
-static chunk *chunk_of(const weft_task *task) { return (chunk *)((uintptr_t)task & ~(uintptr_t)(WF_HEADER_CHUNK - 1)); }
+static wf_chunk *chunk_of(const weft_task *task)
+{
+    return (wf_chunk *)((uintptr_t)task & ~(uintptr_t)(WF_HEADER_CHUNK - 1));
+}
 
 wf_heap *wf_header_heap(const weft_task *task) { return chunk_of(task)->heap; }
 
 /* An aligned chunk: map twice as much and give back both ends. */
-static chunk *chunk_map(void)
+static wf_chunk *chunk_map(void)
 {
     size_t size = WF_HEADER_CHUNK;
     char *raw = mmap(NULL, size * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -60,12 +31,12 @@ static chunk *chunk_map(void)
         munmap(raw, (size_t)(aligned - raw));
     if (aligned < raw + size)
         munmap(aligned + size, (size_t)(raw + size - aligned));
-    return (chunk *)(void *)aligned;
+    return (wf_chunk *)(void *)aligned;
 }
 
 static bool chunk_add(wf_heap *heap)
 {
-    chunk *c = chunk_map();
+    wf_chunk *c = chunk_map();
     if (!c)
         return false;
     c->heap = heap;
@@ -90,7 +61,7 @@ wf_heap *wf_heap_create(void)
 
 static void heap_free(wf_heap *heap)
 {
-    for (chunk *c = heap->newest.v, *older; c; c = older) {
+    for (wf_chunk *c = heap->newest.v, *older; c; c = older) {
         older = c->older;
         munmap(c, WF_HEADER_CHUNK);
     }
@@ -108,10 +79,10 @@ void wf_heap_orphan(wf_heap *heap)
         heap_free(heap);
 }
 
-static bool is_wholly_free(const chunk *c) { return c->free_count == c->used.v; }
+static bool is_wholly_free(const wf_chunk *c) { return c->free_count == c->used.v; }
 
 /* It has no free places any more, or the first, or comes to rest, or has rested. */
-static void enlist(wf_heap *heap, chunk *c)
+static void enlist(wf_heap *heap, wf_chunk *c)
 {
     wf_node_unlink(&c->node);
     if (c->free_count > 0)
@@ -124,7 +95,7 @@ static weft_task *take_free(wf_heap *heap)
     if (heap->free_count == 0)
         return NULL;
     wf_node *node = wf_list_empty(&heap->partly) ? heap->wholly.head.prev : heap->partly.head.next;
-    chunk *c = wf_container(node, chunk, node);
+    wf_chunk *c = wf_container(node, wf_chunk, node);
     bool rested = is_wholly_free(c);
     weft_task *task = c->free;
     c->free = task->next;
@@ -139,7 +110,7 @@ static weft_task *take_free(wf_heap *heap)
 
 static void put_free(wf_heap *heap, weft_task *task)
 {
-    chunk *c = chunk_of(task);
+    wf_chunk *c = chunk_of(task);
     task->next = c->free;
     c->free = task;
     c->free_count++;
@@ -153,11 +124,11 @@ static void put_free(wf_heap *heap, weft_task *task)
 /* The next place that was never handed out. */
 static weft_task *carve(wf_heap *heap)
 {
-    chunk *c = heap->filling;
-    if (!c || c->used.v == PLACES) {
+    wf_chunk *c = heap->filling;
+    if (!c || c->used.v == WF_PLACES) {
         wf_node *node = wf_list_pop_front(&heap->empty);
         if (node)
-            heap->filling = wf_container(node, chunk, node);
+            heap->filling = wf_container(node, wf_chunk, node);
         else if (!chunk_add(heap))
             return NULL;
         c = heap->filling;
@@ -238,11 +209,11 @@ void wf_header_flush(wf_heap *heap, wf_header_cache *cache) { give_back(heap, ca
 /* ---- back to the system -------------------------------------------------------------------------------------- */
 
 /* The one that has rested longest, if its time has come: as if none of its places had ever been used. */
-static chunk *take_due(wf_heap *heap, int64_t now)
+static wf_chunk *take_due(wf_heap *heap, int64_t now)
 {
     if (!wf_spare_is_due(&heap->spare, now))
         return NULL;
-    chunk *c = wf_container(heap->wholly.head.next, chunk, node);
+    wf_chunk *c = wf_container(heap->wholly.head.next, wf_chunk, node);
     wf_spare_drop(&heap->spare);
     wf_node_unlink(&c->node);
     heap->free_count -= c->free_count;
@@ -255,13 +226,13 @@ static chunk *take_due(wf_heap *heap, int64_t now)
 }
 
 /* The first page has the chunk's header, and words of places that are 0. */
-static void release_pages(chunk *c)
+static void release_pages(wf_chunk *c)
 {
     size_t first = (size_t)sysconf(_SC_PAGESIZE);
     madvise((char *)c + first, WF_HEADER_CHUNK - first, MADV_DONTNEED);
 }
 
-static void make_empty(wf_heap *heap, chunk *c)
+static void make_empty(wf_heap *heap, wf_chunk *c)
 {
     release_pages(c);
     wf_mutex_lock(&heap->lock);
@@ -275,7 +246,7 @@ int64_t wf_heap_trim(wf_heap *heap, int64_t now)
     enum { AT_ONCE = 8 };
     for (int left = AT_ONCE;; left--) {
         wf_mutex_lock(&heap->lock);
-        chunk *c = left > 0 ? take_due(heap, now) : NULL;
+        wf_chunk *c = left > 0 ? take_due(heap, now) : NULL;
         int64_t next = wf_spare_next(&heap->spare);
         wf_mutex_unlock(&heap->lock);
         if (!c)
@@ -286,7 +257,7 @@ int64_t wf_heap_trim(wf_heap *heap, int64_t now)
 
 bool wf_heap_has(wf_heap *heap, const weft_task *task)
 {
-    chunk *c = wf_load_acq(&heap->newest); /* [CHUNK] acquire */
+    const wf_chunk *c = wf_load_acq(&heap->newest); /* [CHUNK] acquire */
     while (c && c != chunk_of(task))
         c = c->older;
     return c != NULL;
@@ -294,7 +265,7 @@ bool wf_heap_has(wf_heap *heap, const weft_task *task)
 
 void wf_heap_walk(wf_heap *heap, void (*visit)(weft_task *task, void *arg), void *arg)
 {
-    for (chunk *c = wf_load_acq(&heap->newest); c; c = c->older) /* [CHUNK] acquire */
+    for (wf_chunk *c = wf_load_acq(&heap->newest); c; c = c->older) /* [CHUNK] acquire */
         for (uint32_t i = 0, n = wf_load_acq(&c->used); i < n; i++)
             visit(place(c, i), arg);
 }

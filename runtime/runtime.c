@@ -2,6 +2,7 @@
 #include <base/clock.h>
 #include <base/cpus.h>
 #include <base/scope.h>
+#include <runtime/layout.h>
 #include <runtime/monitor.h>
 #include <runtime/runtime.h>
 #include <runtime/sampled.h>
@@ -16,7 +17,7 @@
 /* ---- of the process ------------------------------------------------------------------------------------------ */
 
 static wf_mutex all_lock = WF_MUTEX_INIT;
-static wf_list all_runtimes;
+wf_list wf_all_runtimes;
 static wf_a64 last_id;
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
 
@@ -65,7 +66,7 @@ static void in_parent(void) WF_NO_THREAD_SAFETY
 /* It has the memory of the runtimes but none of their threads: they are dead there. */
 static void in_forked_child(void) WF_NO_THREAD_SAFETY
 {
-    for (wf_node *n = all_runtimes.head.next; n != &all_runtimes.head; n = n->next) {
+    for (wf_node *n = wf_all_runtimes.head.next; n != &wf_all_runtimes.head; n = n->next) {
         weft_runtime *rt = wf_container(n, weft_runtime, all);
         wf_store_rlx(&rt->phase, WF_FORKED);
         wf_store_rlx(&rt->sources.forked, 1);
@@ -76,10 +77,11 @@ static void in_forked_child(void) WF_NO_THREAD_SAFETY
 
 static void process_init(void)
 {
-    wf_list_init(&all_runtimes);
+    wf_list_init(&wf_all_runtimes);
     pthread_atfork(before_fork, in_parent, in_forked_child);
     wf_segv_set_describer(wf_strand_describe_overflow);
     wf_strand_look_for_debugging();
+    wf_layout_keep();
 }
 
 /* ---- logging, counting --------------------------------------------------------------------------------------- */
@@ -268,7 +270,7 @@ static int init_shared(weft_runtime *rt)
 static void enlist(weft_runtime *rt)
 {
     wf_mutex_lock(&all_lock);
-    wf_list_push_back(&all_runtimes, &rt->all);
+    wf_list_push_back(&wf_all_runtimes, &rt->all);
     wf_mutex_unlock(&all_lock);
 }
 

@@ -140,6 +140,9 @@ void wf_runtime_task_ended(weft_runtime *rt);
  * the others wait for him. */
 int wf_runtime_shut(weft_runtime *rt, int64_t grace, bool driving);
 
+/* Those of the process, under a lock of runtime.c. Elsewhere for layout.c only. */
+extern wf_list wf_all_runtimes;
+
 /* Become, or cease to be, the one thread that may be worker 0 of a runtime without a thread for it. */
 bool wf_runtime_claim_drive(weft_runtime *rt);
 void wf_runtime_release_drive(weft_runtime *rt);

@@ -9,28 +9,16 @@ typedef int wf_not_empty; /* ISO C wants a declaration in every file */
 
 #if WF_SWITCH_UCONTEXT
 
+#include <runtime/switch_ucontext.h>
 #include <stdlib.h>
-#include <ucontext.h>
 
 /* makecontext only adds these two up to find the top; what is really there is the caller's business. */
 enum { ASSUMED_SIZE = 8192 };
 
-typedef struct suspended {
-    ucontext_t context; /* first: its address is the stack pointer */
-    void *value;        /* what the switch back brings */
-} suspended;
-
-/* At the top of a new stack. */
-typedef struct start {
-    suspended first;
-    void (*entry)(void *);
-    void *arg;
-} start;
-
 WF_UNINSTRUMENTED void *wf_switch(void **save_sp, void *load_sp, void *value)
 {
-    suspended here;
-    suspended *other = load_sp;
+    wf_suspended here;
+    wf_suspended *other = load_sp;
     here.context.uc_stack = (stack_t){0}; /* AddressSanitizer's swapcontext reads it, glibc's does not write it */
     other->value = value;
     *save_sp = &here;
@@ -46,15 +34,15 @@ WF_UNINSTRUMENTED int wf_switch_code(void **save_sp, void *load_sp, void *value)
 
 static void begin(unsigned high, unsigned low)
 {
-    start *s = (void *)(uintptr_t)((uint64_t)high << 32 | low);
+    wf_start *s = (void *)(uintptr_t)((uint64_t)high << 32 | low);
     s->entry(s->arg);
     abort();
 }
 
 void *wf_switch_prepare(void *stack_top, void (*entry)(void *), void *arg)
 {
-    uintptr_t at = ((uintptr_t)stack_top - sizeof(start)) & ~(uintptr_t)63;
-    start *s = (void *)at;
+    uintptr_t at = ((uintptr_t)stack_top - sizeof(wf_start)) & ~(uintptr_t)63;
+    wf_start *s = (void *)at;
     if (getcontext(&s->first.context) != 0)
         abort();
     s->entry = entry;
