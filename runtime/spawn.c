@@ -182,7 +182,7 @@ WF_INLINE void init_header(weft_task *task, const birth *b, uint8_t flags)
     task->rt = b->rt;
     wf_note(&task->strand, NULL);
     wf_note(&task->id, next_id(b->worker));
-    task->extra = NULL;
+    wf_note((wf_aptr *)(void *)&task->extra, NULL); /* it is, already: but who reads names does so at any time */
     task->spare = SPARE_AT_BIRTH;
     note_birth(task, b, flags);
 }

@@ -161,7 +161,8 @@ int wf_task_set_label(weft_task *task, const char *name)
 void wf_task_copy_label(weft_task *task, char *out, size_t size)
 {
     wf_spin_lock(extras_lock(task));
-    snprintf(out, size, "%s", task->extra ? task->extra->name : "");
+    const wf_extra *extra = wf_noted((wf_aptr *)(void *)&task->extra);
+    snprintf(out, size, "%s", extra ? extra->name : "");
     wf_spin_unlock(extras_lock(task));
 }
 
