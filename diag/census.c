@@ -193,12 +193,15 @@ static void count_one(weft_task *task, void *arg)
         is_queued(c, &info);
 }
 
-/* What only other tasks end comes first; then the longest. */
+/* How much it says that somebody waits: for a lock, for what other tasks do, for the world. */
+static int weight(wf_wait wait) { return wf_wait_is_for_lock(wait) ? 2 : wf_wait_is_inside(wait); }
+
+/* The most suspicious first; of those the longest. */
 static int compare(const void *a, const void *b)
 {
     const wf_group *x = a, *y = b;
-    int inside = wf_wait_is_inside(y->wait) - wf_wait_is_inside(x->wait);
-    return inside ? inside : (x->oldest < y->oldest) - (x->oldest > y->oldest);
+    int heavier = weight(y->wait) - weight(x->wait);
+    return heavier ? heavier : (x->oldest < y->oldest) - (x->oldest > y->oldest);
 }
 
 wf_census *wf_census_take(weft_runtime *rt)

@@ -47,6 +47,11 @@ wf_wait_object wf_wait_object_of(wf_wait kind)
 
 bool wf_wait_is_inside(wf_wait kind) { return (unsigned)kind < WF_WAIT_KINDS && kinds[kind].inside; }
 
+bool wf_wait_is_for_lock(wf_wait kind)
+{
+    return kind == WF_WAIT_MUTEX || kind == WF_WAIT_RWLOCK_READ || kind == WF_WAIT_RWLOCK_WRITE || kind == WF_WAIT_LOCK;
+}
+
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
 static bool is_alive(uint64_t word) { return wf_state_refs(word) > 0 && !(word & WF_S_DONE); }

@@ -30,5 +30,7 @@ void wf_registry_release(weft_task *task);
 const char *wf_wait_text(wf_wait kind);
 wf_wait_object wf_wait_object_of(wf_wait kind);
 bool wf_wait_is_inside(wf_wait kind);
+/* … and nobody waits long for that where all is well. */
+bool wf_wait_is_for_lock(wf_wait kind);
 
 #endif

@@ -186,7 +186,7 @@ static void drop_output(weft_task *task)
         wf_call_back(task->extra->drop_result, task->value.v);
 }
 
-static void drop_rest_of_body(weft_task *task)
+WF_NOINLINE static void drop_rest_of_body(weft_task *task)
 {
     wf_extra *extra = task->extra;
     wf_cells_free(extra->cells);
@@ -232,18 +232,17 @@ static void complete_detached(weft_task *task, bool cancelled)
 static void complete(weft_runtime *rt, wf_worker *w, weft_task *task)
 {
     int status = wf_task_status(task);
-    bool cancelled = status == WEFT_EABORTED;
     if (!wf_state_has_handle(&task->state)) {
         drop_output(task);
         count_completed(rt, w, status);
-        complete_detached(task, cancelled);
+        complete_detached(task, status == WEFT_EABORTED);
         return;
     }
     count_completed(rt, w, status);
-    unsigned todo = wf_state_complete(&task->state, cancelled, task->spare);
+    unsigned todo = wf_state_complete(&task->state, status == WEFT_EABORTED, task->spare);
     if (todo & WF_END_DROP_OUTPUT) { /* detached just now */
         drop_output(task);
-        complete_detached(task, cancelled);
+        complete_detached(task, status == WEFT_EABORTED);
     } else if (todo & WF_END_WAKE_JOINER) {
         wake_joiner(task);
     } else if (todo & WF_END_FREE) {
@@ -330,13 +329,6 @@ static void poll_future(wf_worker *w, weft_task *task)
     wf_task_complete(w, task);
 }
 
-/* To those who watch it is queued, in a queue of one place. Apart, so that others need not save their registers for the call. */
-WF_NOINLINE static void lend_watched(wf_worker *w, weft_task *task)
-{
-    wf_watch_wake(w, task);
-    wf_store_rel(&w->lender, task);
-}
-
 void wf_task_left(wf_worker *w, weft_task *task, int left)
 {
     WF_PROBE2(poll_end, task->id.v, left);
@@ -346,12 +338,8 @@ void wf_task_left(wf_worker *w, weft_task *task, int left)
         pending(w, task);
         break;
     case WF_STRAND_LENDS:
-        WF_PROBE1(wake, task->id.v);
         wf_note(&task->track, wf_noted(&w->track));
-        if (wf_unlikely(wf_task_is(task, WF_TASK_WATCHED)))
-            lend_watched(w, task);
-        else
-            wf_store_rel(&w->lender, task);
+        wf_store_rel(&w->lender, task);
         break; /* so does this one */
     case WF_STRAND_YIELDED:
         wf_schedule_again(w, task);

@@ -166,7 +166,7 @@ WF_INLINE bool queue_special(wf_worker *w, weft_task *task)
     return false;
 }
 
-void wf_schedule_again(wf_worker *w, weft_task *task)
+WF_INLINE void schedule_again(wf_worker *w, weft_task *task)
 {
     WF_PROBE1(wake, task->id.v);
     if (wf_likely(!wf_task_is(task, WF_TASK_PINNED | WF_TASK_WATCHED | WF_TASK_MEASURED)))
@@ -178,6 +178,8 @@ void wf_schedule_again(wf_worker *w, weft_task *task)
         wf_idle_notify_backlog(w);
 }
 
+void wf_schedule_again(wf_worker *w, weft_task *task) { schedule_again(w, task); }
+
 void wf_schedule_woken(weft_task *task)
 {
     wf_exec *exec = wf_exec_peek();
@@ -187,7 +189,7 @@ void wf_schedule_woken(weft_task *task)
     if (wf_unlikely(!w || w->rt != task->rt))
         schedule_foreign(task->rt, task);
     else
-        wf_schedule_again(w, task);
+        schedule_again(w, task);
 }
 
 /* ---- choosing ------------------------------------------------------------------------------------------------ */
@@ -266,7 +268,7 @@ bool wf_worker_may_lend(wf_exec *exec, weft_task *task)
 {
     enum { IN_A_ROW = 16 };
     wf_worker *w = exec->worker;
-    if (!w || !exec->body->stack || wf_task_is(exec->task, WF_TASK_PINNED) || w->lent || wf_load_rlx(&w->lender))
+    if (!w || !exec->body->stack || wf_task_is(exec->task, WF_TASK_PINNED | WF_TASK_WATCHED) || w->lent || wf_load_rlx(&w->lender))
         return false;
     if (w->lends >= IN_A_ROW || !wf_deque_pop_if(&w->fresh, task))
         return false;
