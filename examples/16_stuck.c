@@ -88,7 +88,6 @@ static void *app(void *arg)
 {
     const addresses *at = arg;
     weft_listener *listener;
-    weft_task *server;
     weft_addr addr;
     char text[WEFT_ADDR_TEXT];
     int port;
@@ -107,13 +106,10 @@ static void *app(void *arg)
 
     weft_set_name("main");
     weft_spawn_options named = {.name = "server"};
-    err = weft_spawn_with(&server, &named, serve, listener);
-    if (err == 0) {
-        err = weft_shutdown_signal();
-        weft_task_close(server);
-    }
-    weft_listener_close(listener);
-    return err < 0 ? weft_fail(err) : NULL;
+    if ((err = weft_spawn_with(NULL, &named, serve, listener)) < 0)
+        return weft_fail(err);
+    weft_shutdown_signal(); /* what is left is cancelled; and what does not stop within the grace is told of */
+    return NULL;
 }
 
 int main(int argc, char **argv)
