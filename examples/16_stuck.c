@@ -112,10 +112,16 @@ static void *app(void *arg)
     return NULL;
 }
 
+/* Not weft_run(), whose caller is a worker too: a task that loops there keeps main() from ever getting on. */
 int main(int argc, char **argv)
 {
     addresses at = {argc > 1 ? argv[1] : "127.0.0.1:7000", argc > 2 ? argv[2] : "127.0.0.1:6690"};
     weft_options options = {
         .workers = 4, .flags = WEFT_DUMP_ON_SIGQUIT, .watchdog = 100 * WEFT_MS, .shutdown_grace = 2 * WEFT_SEC};
-    return weft_run_with(&options, app, &at, NULL) < 0;
+    weft_runtime *rt;
+    int err = weft_runtime_create(&rt, &options);
+    if (err < 0)
+        return 1;
+    err = weft_block_on(rt, app, &at, NULL);
+    return weft_runtime_destroy(rt) < 0 || err < 0;
 }
