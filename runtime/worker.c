@@ -268,7 +268,8 @@ bool wf_worker_may_lend(wf_exec *exec, weft_task *task)
 {
     enum { IN_A_ROW = 16 };
     wf_worker *w = exec->worker;
-    if (!w || !exec->body->stack || wf_task_is(exec->task, WF_TASK_PINNED | WF_TASK_WATCHED) || w->lent || wf_load_rlx(&w->lender))
+    if (!w || !exec->body->stack || wf_task_is(exec->task, WF_TASK_PINNED | WF_TASK_WATCHED) || w->lent ||
+        wf_load_rlx(&w->lender))
         return false;
     if (w->lends >= IN_A_ROW || !wf_deque_pop_if(&w->fresh, task))
         return false;
