@@ -203,9 +203,11 @@ int wf_exec_ignore_thread(void)
     return 0;
 }
 
+bool wf_exec_is_ignored(const wf_exec *exec) { return is_ordinary(exec) && wf_container(exec, parker, exec)->ignored; }
+
 void wf_exec_count_apart(wf_exec *exec, bool apart)
 {
-    if (is_ordinary(exec) && wf_container(exec, parker, exec)->ignored)
+    if (wf_exec_is_ignored(exec))
         count_quiet(!apart);
 }
 

@@ -132,6 +132,8 @@ static inline wf_exec *wf_exec_peek(void) { return wf_here(); }
 uint64_t wf_exec_quiet(void);
 /* The calling thread wakes nobody: it is one of them until it ends. A runtime's own is none. Returns 0 or WEFT_ENOMEM. */
 int wf_exec_ignore_thread(void);
+/* It has been. NULL: no. By that thread. */
+bool wf_exec_is_ignored(const wf_exec *exec);
 /* @exec's thread is @apart from them, or again not, because it is counted elsewhere meanwhile. NULL: it has none. By that thread. */
 void wf_exec_count_apart(wf_exec *exec, bool apart);
 

@@ -64,11 +64,19 @@ static unsigned threads_of_process(void)
     return at ? (unsigned)strtoul(at, NULL, 10) : 0;
 }
 
+/* Who is ignored, and is worker 0 of this one, is counted among the quiet. (Of another runtime he is quiet, too: he has said so.) */
+static bool has_thread(weft_runtime *rt, unsigned worker)
+{
+    if (wf_load_acq(&rt->workers[worker]->thread_id) == 0)
+        return false;
+    return worker > 0 || !rt->caller_runs || !wf_load_acq(&rt->driver_ignored);
+}
+
 static unsigned workers_with_threads(weft_runtime *rt)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < rt->count; i++)
-        n += wf_load_acq(&rt->workers[i]->thread_id) != 0;
+        n += has_thread(rt, i);
     return n;
 }
 

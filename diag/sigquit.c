@@ -3,13 +3,10 @@
  * A signal comes to this as to a task that watches for it, by the runtime's thread for signals: so the program's own watching goes on beside it, several runtimes
  * have each its share, the last one puts back what was before (see system/disposition.c), and nothing is done in a handler but to write to a pipe. That
  * thread does not depend on the workers. */
-#include <base/lock.h>
 #include <diag/sigquit.h>
 #include <signal.h>
 #include <stdio.h>
 #include <weft/diag.h>
-
-static wf_mutex one_at_a_time = WF_MUTEX_INIT;
 
 void wf_sigquit_open(wf_sigquit *q, wf_watchers *all)
 {
@@ -37,15 +34,12 @@ static bool take(wf_sigquit *q)
     return any;
 }
 
-/* The waker is there first, so that none comes unheard. */
+/* The waker is there first, so that none comes unheard. Dumps of several runtimes are not mixed: each is written in one piece. */
 void wf_sigquit_dump(wf_sigquit *q, weft_runtime *rt, const weft_waker *waker)
 {
     weft_atomic_waker_register(&q->waiter.waker, waker);
-    if (!take(q))
-        return;
-    wf_mutex_lock(&one_at_a_time);
-    weft_dump(rt, stderr);
-    wf_mutex_unlock(&one_at_a_time);
+    if (take(q))
+        weft_dump(rt, stderr);
 }
 
 void wf_sigquit_close(wf_sigquit *q)

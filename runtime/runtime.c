@@ -406,7 +406,7 @@ static void drive_begin(wf_worker *w, drive *d)
     else
         wf_signals_block(&d->mask);
     d->before = wf_exec_peek();
-    wf_exec_count_apart(d->before, true);
+    wf_store_rel(&w->rt->driver_ignored, wf_exec_is_ignored(d->before));
     wf_worker_enter(w);
 }
 
@@ -414,7 +414,6 @@ static void drive_end(wf_worker *w, drive *d)
 {
     wf_worker_leave(w);
     wf_exec_set(d->before);
-    wf_exec_count_apart(d->before, false);
     pthread_sigmask(SIG_SETMASK, &d->mask, NULL);
 }
 

@@ -79,11 +79,12 @@ struct weft_runtime {
     bool finished;    /* under lock: shutdown is over, the runtime may be freed */
     bool driven;      /* under lock: a thread is worker 0 (caller_runs) */
     unsigned awaited; /* under lock: threads in weft_block_on() whose root has not ended */
-    unsigned threads; /* running worker threads; written by who creates and joins them */
-    pthread_cond_t ended; /* under lock: a task ended during shutdown */
-    wf_a32 handed_out;    /* a worker's loop was: nobody knows what else goes on in it */
-    wf_a64 ended_before;  /* tasks that had ended when shutdown began */
-    wf_node all;          /* in the process's list of runtimes */
+    wf_a32 driver_ignored; /* who is worker 0 is one that is ignored: written before it is that */
+    unsigned threads;      /* running worker threads; written by who creates and joins them */
+    pthread_cond_t ended;  /* under lock: a task ended during shutdown */
+    wf_a32 handed_out;     /* a worker's loop was: nobody knows what else goes on in it */
+    wf_a64 ended_before;   /* tasks that had ended when shutdown began */
+    wf_node all;           /* in the process's list of runtimes */
 };
 
 /* ---- idle.c -------------------------------------------------------------------------------------------------- */

@@ -167,9 +167,10 @@ static void in_child(void) WF_NO_THREAD_SAFETY
         wf_list *watches = &numbers[number].watches;
         while (!wf_list_empty(watches)) {
             wf_watch *watch = wf_container(watches->head.next, wf_watch, node);
-            uv_signal_stop(&watch->handle);
             if (unlink_locked(watch, number))
-                put_back_locked(number);
+                stop_last_locked(watch, number);
+            else
+                uv_signal_stop(&watch->handle);
         }
         wf_store_rlx(&numbers[number].gate, DROP); /* who was inside is in the parent */
     }

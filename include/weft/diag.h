@@ -148,7 +148,10 @@ WEFT_API int weft_dump_task(weft_runtime *rt, uint64_t id, FILE *to);
 
 /* ---- the watchdog -------------------------------------------------------------------------------------------- */
 
-/** The calling thread never wakes a task (it only watches, or logs): the deadlock detector need not wait for it. Returns 0 or WEFT_ENOMEM. */
+/**
+ * The calling thread never wakes a task (it only watches, or logs): the deadlock detector need not wait for it. Nor do the tasks of a runtime that it drives, but for
+ * those of the same one. Returns 0 or WEFT_ENOMEM.
+ */
 WEFT_API int weft_watchdog_ignore_thread(void);
 
 WEFT_END_DECLS

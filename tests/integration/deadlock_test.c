@@ -206,6 +206,19 @@ static void play_one_behind_block_on_is_reported(unsigned workers)
     cr_assert_eq(weft_runtime_destroy(rt), 0);
 }
 
+/* Who is ignored is known twice: as such, and as a worker. */
+static void play_one_that_who_is_ignored_drives(unsigned workers)
+{
+    static scene s = {.said = LOG_TEXT_INIT};
+    cr_assert_eq(weft_watchdog_ignore_thread(), 0);
+    play(&s, (weft_options){.workers = workers});
+}
+
+WF_TEST_WORKERS(deadlock, one_that_is_driven_by_who_is_ignored_is_reported)
+{
+    in_child(play_one_that_who_is_ignored_drives, workers);
+}
+
 WF_TEST_WORKERS(deadlock, one_behind_block_on_is_reported) { in_child(play_one_behind_block_on_is_reported, workers); }
 
 /* Each joins the other. The root waits for both in another way, because a task has one joiner. */

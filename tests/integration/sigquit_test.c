@@ -6,6 +6,7 @@
 #include <support/signal_support.h>
 #include <support/task_support.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- standard error, elsewhere ------------------------------------------------------------------------------- */
@@ -195,6 +196,22 @@ Test(sigquit, a_handler_that_was_put_on_top_meanwhile_stays)
     set_handler(SIGQUIT, SIG_IGN);
     cr_assert_eq(weft_runtime_destroy(rt), 0);
     cr_assert_eq(handler_of(SIGQUIT), SIG_IGN);
+    set_handler(SIGQUIT, SIG_DFL);
+}
+
+/* Broken: a forked child had the action from before the runtime. */
+Test(sigquit, a_handler_that_was_put_on_top_stays_in_a_forked_child)
+{
+    int status;
+    weft_runtime *rt = create("overruled");
+    set_handler(SIGQUIT, count_one);
+    pid_t pid = fork();
+    cr_assert_geq(pid, 0);
+    if (pid == 0)
+        _exit(handler_of(SIGQUIT) == count_one ? 0 : 1);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with %#x", status);
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
     set_handler(SIGQUIT, SIG_DFL);
 }
 
