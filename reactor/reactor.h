@@ -50,7 +50,7 @@ typedef struct wf_reactor {
 
 static inline void wf_reactor_tell(const wf_reactor *r, const wf_source *s, uint64_t bits)
 {
-    WF_PROBE2(ready, s->fd.v, bits);
+    WF_PROBE2(ready, wf_load_rlx(&s->fd), bits);
     if (wf_unlikely(r->told != NULL))
         r->told(r->teller, wf_load_rlx(&s->fd), bits);
 }
