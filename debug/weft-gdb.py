@@ -433,6 +433,7 @@ class WeftView:
         if self.thread is None:
             raise gdb.GdbError("There is no thread here to show it in.")
         self.ptid = self.thread.ptid
+        self.sp = int(gdb.newest_frame().read_register("sp")) if piece.sp is not None else None # the thread's own
         number = process.layout.numbers
         if piece.sp is not None and not process.layout.prefixed("at:"):
             raise gdb.GdbError("Where a task that waits has its registers is not known for this machine.")
@@ -499,8 +500,8 @@ class WeftUnwinder(gdb.unwinder.Unwinder):
 
     def __call__(self, pending):
         view = WeftView.current
-        if view is None or view.registers is None or not view.is_here() or pending.level() != 0:
-            return None
+        if view is None or view.registers is None or not view.is_here() or int(pending.read_register("sp")) != view.sp:
+            return None # the newest may be functions inlined into the one that is meant: all of them are at its stack pointer
         pc = pending.read_register("pc")
         info = pending.create_unwind_info(WeftFrameId(gdb.Value(view.piece.sp).cast(gdb.lookup_type("unsigned long")), pc))
         for name, value in view.registers.items():
@@ -529,7 +530,7 @@ def weft_visible(frames, view, frame_of=lambda frame: frame):
     late, leading, ended = [], view.registers is not None, False
     for item in frames:
         frame = frame_of(item)
-        if leading and (frame.level() == 0 or frame.name() in WEFT_SWITCHES or (not frame.name() and weft_library(frame) == "libweft")):
+        if leading and (int(frame.read_register("sp")) == view.sp or frame.name() in WEFT_SWITCHES or (not frame.name() and weft_library(frame) == "libweft")):
             continue
         leading, ended = False, weft_is_beneath(frame, view)
         if ended:

@@ -6,7 +6,7 @@
  *   state      ACTIVE DONE CANCELLED  meaning
  *   idle         0     0      0       waits; nobody has it queued
  *   scheduled    1     0      0       in exactly one queue, once           } told apart for people only, by the task's
- *   running      1     0      0       being polled by exactly one thread   } poller field: no decision depends on it
+ *   running      1     0      0       being polled by exactly one thread   } track (track.h): no decision depends on it
  *   completed    0     1      0       ended; the output is there
  *   cancelled    0     1      1       ended because it was aborted
  *
