@@ -317,6 +317,7 @@ static void *storm_root(void *arg)
 
 typedef struct drain {
     int fd;
+    atomic_bool begun; /* the head of a dump has come */
     size_t length;
     char text[1 << 18];
 } drain;
@@ -324,8 +325,10 @@ typedef struct drain {
 static void *read_all(void *arg)
 {
     drain *d = arg;
-    for (ssize_t n; (n = read(d->fd, d->text + d->length, sizeof d->text - 1 - d->length)) > 0;)
+    for (ssize_t n; (n = read(d->fd, d->text + d->length, sizeof d->text - 1 - d->length)) > 0;) {
         d->length += (size_t)n;
+        atomic_store(&d->begun, memmem(d->text, d->length, HEAD("storm"), strlen(HEAD("storm"))) != NULL);
+    }
     return NULL;
 }
 
@@ -343,6 +346,7 @@ Test(sigquit, those_that_come_during_a_dump_cause_one_more)
     int err = weft_block_on(rt, storm_root, NULL, NULL);
     d.fd = ends[0];
     pthread_create(&reader, NULL, read_all, &d);
+    SPIN_UNTIL(atomic_load(&d.begun));
     weft_runtime_destroy(rt); /* the monitor ends what it has begun; the rest may be too late */
     take_stderr_back();
     pthread_join(reader, NULL);
