@@ -180,6 +180,68 @@ Test(registry, ages_are_real_where_the_clock_is_paused)
     cr_assert_eq(weft_run_with(&options, ages, &options, NULL), 0);
 }
 
+/* A task that has its result, and is on its way out: what it drops takes its time. */
+typedef struct last_words {
+    weft_future base;
+    _Atomic uint64_t id;
+    atomic_bool speaks, heard;
+} last_words;
+
+static void drop_slowly(void *result)
+{
+    last_words *l = result;
+    l->speaks = true;
+    SPIN_UNTIL(l->heard);
+}
+
+static void drop_future_slowly(weft_future *self) { drop_slowly(WEFT_CONTAINER_OF(self, last_words, base)); }
+
+static weft_poll finish_at_once(weft_future *self, weft_context *cx, void **result)
+{
+    (void)self, (void)cx, (void)result;
+    return WEFT_EPIPE;
+}
+
+static void *say_who_it_is(void *arg)
+{
+    last_words *l = arg;
+    l->id = weft_self_id();
+    return l;
+}
+
+static void hear(last_words *l, int64_t before)
+{
+    EVENTUALLY(l->speaks);
+    sight s = {.id = l->id};
+    cr_assert_eq(weft_tasks_visit(NULL, find_sight, &s), 1);
+    cr_assert_eq(s.info.state, WEFT_TASK_RUNNING);
+    cr_assert_leq(s.info.age, real_now() - before + ABOUT);
+    l->heard = true;
+}
+
+static void *ends_take_their_time(void *arg)
+{
+    static const weft_future_ops ops = {finish_at_once, drop_future_slowly};
+    const weft_spawn_options strand = {.drop_result = drop_slowly}, job = {.drop_result = drop_slowly, .blocking = 1};
+    static last_words words[3];
+    weft_task *task;
+    int64_t before = real_now();
+    cr_assert_eq(weft_spawn_with(NULL, &strand, say_who_it_is, &words[0]), 0);
+    hear(&words[0], before);
+    before = real_now();
+    cr_assert_eq(weft_spawn_with(NULL, &job, say_who_it_is, &words[1]), 0);
+    hear(&words[1], before);
+    before = real_now();
+    words[2].base.ops = &ops;
+    cr_assert_eq(weft_spawn_future(&task, &words[2].base), 0);
+    words[2].id = weft_task_id(task);
+    hear(&words[2], before);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EFAILED);
+    return arg;
+}
+
+Test(registry, one_that_is_about_to_end_is_no_older_than_it_is) { run(2, ends_take_their_time, NULL); }
+
 /* ---- visiting -------------------------------------------------------------------------------------------------- */
 
 static int count(void *arg, const weft_task_info *info)
