@@ -301,6 +301,71 @@ static void *visits(void *arg)
 
 WF_TEST_WORKERS(registry, from_tasks_and_threads_and_no_further_than_asked_for) { run(workers, visits, NULL); }
 
+/* ---- who does not come back ------------------------------------------------------------------------------------ */
+
+static uint64_t dreaded; /* 0: any */
+
+static int panic_at_it(void *arg, const weft_task_info *info)
+{
+    if (dreaded && info->id != dreaded)
+        return 0;
+    weft_panic("%s sees #%llu", (const char *)arg, (unsigned long long)info->id);
+}
+
+static void *visit_and_panic(void *who)
+{
+    weft_tasks_visit(seen_runtime, panic_at_it, who);
+    return NULL;
+}
+
+static weft_poll poll_and_panic(weft_future *self, weft_context *cx, void **result)
+{
+    (void)self, (void)cx, (void)result;
+    visit_and_panic("a future");
+    return WEFT_READY;
+}
+
+static void *visit_in_coroutine(void *arg)
+{
+    weft_coro *coro;
+    cr_assert_eq(weft_coro_create(&coro, visit_and_panic, arg, 0), 0);
+    cr_assert_eq(weft_coro_resume(coro, NULL, NULL), WEFT_EPANIC);
+    weft_coro_free(coro);
+    return NULL;
+}
+
+static void *visitors_that_panic(void *arg)
+{
+    static const weft_future_ops ops = {poll_and_panic, NULL};
+    weft_future future = {&ops};
+    things s = {.base.ops = &ops_receive};
+    weft_task_storage storage = {.release = NULL};
+    weft_spawn_options job = {.blocking = 1};
+    weft_task *task, *stored;
+    cr_assert_eq(weft_chan_create(&s.ch, 1, 0), 0);
+    cr_assert_eq(weft_spawn_future_in(&stored, &storage, &s.base), 0);
+    dreaded = weft_task_id(stored); /* met as a copy */
+    cr_assert_eq(weft_spawn(&task, visit_and_panic, "a strand"), 0);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
+    cr_assert_eq(weft_spawn_with(&task, &job, visit_and_panic, "a job"), 0);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
+    visit_in_coroutine("a coroutine");
+    dreaded = 0;
+    cr_assert_eq(weft_spawn_future(&task, &future), 0);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
+    let_all_end(&s, &stored, 1);
+    return arg;
+}
+
+/* They are not waited for: else the runtime would never end. */
+WF_TEST_WORKERS(registry, a_visitor_that_panics_looks_no_more)
+{
+    weft_options options = {.workers = workers};
+    cr_assert_eq(weft_runtime_create(&seen_runtime, &options), 0);
+    cr_assert_eq(weft_block_on(seen_runtime, visitors_that_panic, NULL, NULL), 0);
+    cr_assert_eq(weft_runtime_destroy(seen_runtime), 0);
+}
+
 /* ---- spawning meanwhile ---------------------------------------------------------------------------------------- */
 
 enum { MORE = 300 };
