@@ -1,6 +1,7 @@
 /* tasks.c - the list of live tasks, for programs. */
 #include <arpa/inet.h>
 #include <base/clock.h>
+#include <base/exec.h>
 #include <base/waits.h>
 #include <runtime/registry.h>
 #include <stdio.h>
@@ -13,10 +14,12 @@
 /* ---- visiting ------------------------------------------------------------------------------------------------ */
 
 typedef struct visit {
+    weft_runtime *rt;
     int (*fn)(void *arg, const weft_task_info *info);
     void *arg;
     int64_t now;
-    int verdict; /* nonzero: no more */
+    int verdict;           /* nonzero: no more */
+    weft_task_info *infos; /* copies, or NULL */
 } visit;
 
 static void visit_one(weft_task *task, void *arg)
@@ -50,15 +53,32 @@ static void copy_one(weft_task *task, void *arg)
     c->count += wf_registry_read(task, c->now, &c->infos[c->count]);
 }
 
-static void visit_shelf(weft_runtime *rt, unsigned shelf, visit *v)
+static void visit_shelf(visit *v, unsigned shelf)
 {
     copies c = {.now = v->now};
-    wf_registry_walk_shelf(rt, shelf, copy_one, &c);
+    wf_registry_walk_shelf(v->rt, shelf, copy_one, &c);
+    v->infos = c.infos;
     for (size_t i = 0; i < c.count && v->verdict == 0; i++)
         v->verdict = v->fn(v->arg, &c.infos[i]);
     if (c.out_of_memory && v->verdict == 0)
         v->verdict = WEFT_ENOMEM;
+    v->infos = NULL;
     free(c.infos);
+}
+
+static void visit_all(visit *v)
+{
+    wf_registry_walk_headers(v->rt, visit_one, v);
+    for (unsigned i = 0; i < WF_SHELVES && v->verdict == 0; i++)
+        visit_shelf(v, i);
+}
+
+/* The program's function may panic: then this is called in place of coming back. */
+static void end_visit(void *arg)
+{
+    visit *v = arg;
+    free(v->infos);
+    wf_runtime_look_end(v->rt);
 }
 
 int weft_tasks_visit(weft_runtime *rt, int (*fn)(void *arg, const weft_task_info *info), void *arg)
@@ -70,11 +90,12 @@ int weft_tasks_visit(weft_runtime *rt, int (*fn)(void *arg, const weft_task_info
         return WEFT_ENORUNTIME;
     if (!wf_runtime_look_begin(rt))
         return WEFT_ENOTSUP;
-    visit v = {.fn = fn, .arg = arg, .now = wf_now()};
-    wf_registry_walk_headers(rt, visit_one, &v);
-    for (unsigned i = 0; i < WF_SHELVES && v.verdict == 0; i++)
-        visit_shelf(rt, i, &v);
-    wf_runtime_look_end(rt);
+    visit v = {.rt = rt, .fn = fn, .arg = arg, .now = wf_now()};
+    bool deferred = weft_defer(end_visit, &v) == 0;
+    visit_all(&v);
+    if (deferred)
+        wf_defer_remove(end_visit, &v);
+    end_visit(&v);
     return v.verdict;
 }
 

@@ -120,15 +120,28 @@ uint64_t wf_runtime_active(weft_runtime *rt, uint64_t *spawned, uint64_t *comple
     return born - done;
 }
 
+/* In a stackless poll of its own, which keeps it anyway: nothing can be deferred there, so that one that panics while it looks does not come back to say
+ * that it is done. Nor can it come back elsewhere, as a coroutine may. */
+static bool is_its_own_poll(const weft_runtime *rt)
+{
+    const wf_exec *exec = wf_exec_peek();
+    return exec && exec->task && exec->rt == rt && !exec->ops->suspend && !exec->body->coro;
+}
+
 bool wf_runtime_look_begin(weft_runtime *rt)
 {
     if (wf_runtime_phase(rt) == WF_FORKED)
         return false;
-    wf_add_seq(&rt->lookers, 1);
+    if (!is_its_own_poll(rt))
+        wf_add_seq(&rt->lookers, 1);
     return true;
 }
 
-void wf_runtime_look_end(weft_runtime *rt) { wf_sub_seq(&rt->lookers, 1); }
+void wf_runtime_look_end(weft_runtime *rt)
+{
+    if (!is_its_own_poll(rt))
+        wf_sub_seq(&rt->lookers, 1);
+}
 
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 

@@ -204,12 +204,13 @@ WF_INLINE int finish_header(weft_task *task, const birth *b, const weft_spawn_op
     return inherit_locals(task, b->exec);
 }
 
-/* Before it has a word: from then on whoever aborts them all makes it end. */
+/* Told and counted before it has a word: from then on whoever aborts them all makes it end, and that must not be counted first. */
 WF_NOINLINE static void announce_job(weft_task *task, const birth *b)
 {
     WF_PROBE1(spawn, task->id.v);
     if (wf_task_is(task, WF_TASK_WATCHED))
         wf_watch_spawn(b->worker, task);
+    count_spawned(b);
 }
 
 /* The pool may refuse it: then it is as if it had never been born, but that it is counted. Unless somebody who aborts them all has been faster, which makes it a worker's. */
@@ -247,9 +248,9 @@ WF_INLINE int give_life(weft_task *task, const birth *b, weft_task **handle, uin
     wf_state_init(&task->state, bits, 1 + SPARE_AT_BIRTH + (handle != NULL));
     if (handle)
         *handle = task;
-    count_spawned(b);
     if (wf_unlikely(blocking))
         return give_to_pool(task, *b, handle);
+    count_spawned(b);
     WF_PROBE1(spawn, task->id.v);
     wf_schedule_fresh(b->worker, task);
     return 0;

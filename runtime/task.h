@@ -46,6 +46,7 @@ struct weft_task {
     union {
         struct weft_task *next; /* link of the queue it is in, or of the free list */
         wf_letter letter;       /* the same word, while a pinned task lies in its worker's mailbox */
+        wf_a32 status; /* once its output stands: 0, WEFT_EABORTED, WEFT_EPANIC, WEFT_EFAILED (code in value), as int32_t. It is queued no more */
     };
     union {
         weft_fn fn;          /* a strand's, until it starts */
@@ -64,10 +65,7 @@ struct weft_task {
         wf_extra *extra;    /* or NULL */
         wf_aptr extra_seen; /* the same, for who walks over headers while one is born */
     };
-    union {
-        wf_a32 status; /* once done: 0, WEFT_EABORTED, WEFT_EPANIC, WEFT_EFAILED (code in value), as int32_t */
-        wf_a32 born;   /* until then: when that was, in wf_ticks() */
-    };
+    wf_a32 born;    /* when that was, in wf_ticks() */
     uint16_t spare; /* references paid for in advance, not handed out yet; the poller's */
     wf_a16 flags;   /* WF_TASK_…; do not change once it has been queued */
     wf_a64 track;   /* see track.h; its worker's part says where a pinned task is polled */

@@ -180,6 +180,68 @@ Test(registry, ages_are_real_where_the_clock_is_paused)
     cr_assert_eq(weft_run_with(&options, ages, &options, NULL), 0);
 }
 
+/* A task that has its result, and is on its way out: what it drops takes its time. */
+typedef struct last_words {
+    weft_future base;
+    _Atomic uint64_t id;
+    atomic_bool speaks, heard;
+} last_words;
+
+static void drop_slowly(void *result)
+{
+    last_words *l = result;
+    l->speaks = true;
+    SPIN_UNTIL(l->heard);
+}
+
+static void drop_future_slowly(weft_future *self) { drop_slowly(WEFT_CONTAINER_OF(self, last_words, base)); }
+
+static weft_poll finish_at_once(weft_future *self, weft_context *cx, void **result)
+{
+    (void)self, (void)cx, (void)result;
+    return WEFT_EPIPE;
+}
+
+static void *say_who_it_is(void *arg)
+{
+    last_words *l = arg;
+    l->id = weft_self_id();
+    return l;
+}
+
+static void hear(last_words *l, int64_t before)
+{
+    EVENTUALLY(l->speaks);
+    sight s = {.id = l->id};
+    cr_assert_eq(weft_tasks_visit(NULL, find_sight, &s), 1);
+    cr_assert_eq(s.info.state, WEFT_TASK_RUNNING);
+    cr_assert_leq(s.info.age, real_now() - before + ABOUT);
+    l->heard = true;
+}
+
+static void *ends_take_their_time(void *arg)
+{
+    static const weft_future_ops ops = {finish_at_once, drop_future_slowly};
+    const weft_spawn_options strand = {.drop_result = drop_slowly}, job = {.drop_result = drop_slowly, .blocking = 1};
+    static last_words words[3];
+    weft_task *task;
+    int64_t before = real_now();
+    cr_assert_eq(weft_spawn_with(NULL, &strand, say_who_it_is, &words[0]), 0);
+    hear(&words[0], before);
+    before = real_now();
+    cr_assert_eq(weft_spawn_with(NULL, &job, say_who_it_is, &words[1]), 0);
+    hear(&words[1], before);
+    before = real_now();
+    words[2].base.ops = &ops;
+    cr_assert_eq(weft_spawn_future(&task, &words[2].base), 0);
+    words[2].id = weft_task_id(task);
+    hear(&words[2], before);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EFAILED);
+    return arg;
+}
+
+Test(registry, one_that_is_about_to_end_is_no_older_than_it_is) { run(2, ends_take_their_time, NULL); }
+
 /* ---- visiting -------------------------------------------------------------------------------------------------- */
 
 static int count(void *arg, const weft_task_info *info)
@@ -238,6 +300,71 @@ static void *visits(void *arg)
 }
 
 WF_TEST_WORKERS(registry, from_tasks_and_threads_and_no_further_than_asked_for) { run(workers, visits, NULL); }
+
+/* ---- who does not come back ------------------------------------------------------------------------------------ */
+
+static uint64_t dreaded; /* 0: any */
+
+static int panic_at_it(void *arg, const weft_task_info *info)
+{
+    if (dreaded && info->id != dreaded)
+        return 0;
+    weft_panic("%s sees #%llu", (const char *)arg, (unsigned long long)info->id);
+}
+
+static void *visit_and_panic(void *who)
+{
+    weft_tasks_visit(seen_runtime, panic_at_it, who);
+    return NULL;
+}
+
+static weft_poll poll_and_panic(weft_future *self, weft_context *cx, void **result)
+{
+    (void)self, (void)cx, (void)result;
+    visit_and_panic("a future");
+    return WEFT_READY;
+}
+
+static void *visit_in_coroutine(void *arg)
+{
+    weft_coro *coro;
+    cr_assert_eq(weft_coro_create(&coro, visit_and_panic, arg, 0), 0);
+    cr_assert_eq(weft_coro_resume(coro, NULL, NULL), WEFT_EPANIC);
+    weft_coro_free(coro);
+    return NULL;
+}
+
+static void *visitors_that_panic(void *arg)
+{
+    static const weft_future_ops ops = {poll_and_panic, NULL};
+    weft_future future = {&ops};
+    things s = {.base.ops = &ops_receive};
+    weft_task_storage storage = {.release = NULL};
+    weft_spawn_options job = {.blocking = 1};
+    weft_task *task, *stored;
+    cr_assert_eq(weft_chan_create(&s.ch, 1, 0), 0);
+    cr_assert_eq(weft_spawn_future_in(&stored, &storage, &s.base), 0);
+    dreaded = weft_task_id(stored); /* met as a copy */
+    cr_assert_eq(weft_spawn(&task, visit_and_panic, "a strand"), 0);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
+    cr_assert_eq(weft_spawn_with(&task, &job, visit_and_panic, "a job"), 0);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
+    visit_in_coroutine("a coroutine");
+    dreaded = 0;
+    cr_assert_eq(weft_spawn_future(&task, &future), 0);
+    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
+    let_all_end(&s, &stored, 1);
+    return arg;
+}
+
+/* They are not waited for: else the runtime would never end. */
+WF_TEST_WORKERS(registry, a_visitor_that_panics_looks_no_more)
+{
+    weft_options options = {.workers = workers};
+    cr_assert_eq(weft_runtime_create(&seen_runtime, &options), 0);
+    cr_assert_eq(weft_block_on(seen_runtime, visitors_that_panic, NULL, NULL), 0);
+    cr_assert_eq(weft_runtime_destroy(seen_runtime), 0);
+}
 
 /* ---- spawning meanwhile ---------------------------------------------------------------------------------------- */
 
