@@ -11,7 +11,7 @@ typedef struct weft_console_options {
     const char *address;   /* "127.0.0.1:6690", "[::1]:6690", "127.0.0.1:0" */
     weft_runtime *runtime; /* the one that is shown; NULL: the current one */
     unsigned any_address; /* nonzero: @address need not be of the loopback. There is no password: whoever reaches it sees all names and addresses */
-    unsigned most_clients; /* connections at once; 0: 16 */
+    unsigned most_clients; /* connections at once; 0: 16; at most 10,000 */
     unsigned most_tasks;   /* rows in one answer of /tasks.json; 0: 1,000; at most 10,000 */
     int *port;             /* gets the port that it listens on; may be NULL */
 } weft_console_options;
