@@ -20,6 +20,7 @@ enum {
     WF_CONSOLE_WORD = 192,       /* bytes of a value in a query, or of a name whose bytes were mended */
     WF_CONSOLE_CACHE = 8,        /* answers that are kept for a second */
     WF_CONSOLE_WALKS = 4,        /* walks over all tasks in a second */
+    WF_CONSOLE_PAGES = 10,       /* of the most rows: what lies beyond is not paged through, but filtered for */
     WF_CONSOLE_RUNNING = 64,     /* running tasks that go with each list */
     WF_CONSOLE_TEXT = 16 << 20,  /* bytes of an answer */
     WF_CONSOLE_STOP_EVERY = 1024 /* tasks between two looks whether to stop */

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PAGES = 10 }; /* of the most rows: what lies beyond is not paged through, but filtered for */
-
 static int digit(char c)
 {
     static const char digits[] = "0123456789abcdef";
@@ -81,7 +79,7 @@ static int set(wf_console_query *q, const char *key, const char *value, unsigned
     if (strcmp(key, "limit") == 0)
         return read_size(&q->limit, value, most_tasks);
     if (strcmp(key, "offset") == 0)
-        return read_size(&q->offset, value, (size_t)most_tasks * MOST_PAGES);
+        return read_size(&q->offset, value, (size_t)most_tasks * WF_CONSOLE_PAGES);
     if (strcmp(key, "id") == 0)
         return read_number(&q->id, value);
     if (strcmp(key, "sort") == 0)

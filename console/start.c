@@ -15,7 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CLIENTS = 16, TASKS = 1000, MOST_TASKS = 10000 };
+enum { CLIENTS = 16, MOST_CLIENTS = 10000, TASKS = 1000, MOST_TASKS = 10000 };
+
+static unsigned choose(unsigned asked, unsigned otherwise, unsigned most)
+{
+    return asked == 0 ? otherwise : asked < most ? asked : most;
+}
 
 /* ---- memory ---------------------------------------------------------------------------------------------------------- */
 
@@ -34,8 +39,8 @@ static int create(wf_console **out, const weft_console_options *o, weft_runtime 
     if (!c)
         return WEFT_ENOMEM;
     c->shown = shown;
-    c->most_clients = o->most_clients ? o->most_clients : CLIENTS;
-    c->most_tasks = o->most_tasks == 0 ? TASKS : o->most_tasks < MOST_TASKS ? o->most_tasks : MOST_TASKS;
+    c->most_clients = choose(o->most_clients, CLIENTS, MOST_CLIENTS);
+    c->most_tasks = choose(o->most_tasks, TASKS, MOST_TASKS);
     snprintf(c->address, sizeof c->address, "%s", o->address);
     int err = weft_token_create(&c->stop, NULL);
     if (err == 0)

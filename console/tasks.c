@@ -145,8 +145,10 @@ static json_t *rows(const list *l)
 
 static int write_list(const list *l, int64_t took, wf_console_text *out)
 {
-    json_t *root = json_pack("{s:I, s:I, s:I, s:I}", "tasks", (json_int_t)l->visited, "matched", (json_int_t)l->matched,
-                             "offset", (json_int_t)l->q->offset, "took_ns", (json_int_t)took);
+    json_int_t last_page = (json_int_t)l->c->most_tasks * WF_CONSOLE_PAGES;
+    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "tasks", (json_int_t)l->visited, "matched",
+                             (json_int_t)l->matched, "offset", (json_int_t)l->q->offset, "limit",
+                             (json_int_t)l->q->limit, "most_offset", last_page, "took_ns", (json_int_t)took);
     if (json_object_set_new(root, "rows", rows(l)) < 0 ||
         json_object_set_new(root, "running", wf_console_running_json(&l->running)) < 0) {
         json_decref(root);

@@ -11,7 +11,7 @@ typedef struct weft_console_options {
     const char *address;   /* "127.0.0.1:6690", "[::1]:6690", "127.0.0.1:0" */
     weft_runtime *runtime; /* the one that is shown; NULL: the current one */
     unsigned any_address; /* nonzero: @address need not be of the loopback. There is no password: whoever reaches it sees all names and addresses */
-    unsigned most_clients; /* connections at once; 0: 16 */
+    unsigned most_clients; /* connections at once; 0: 16; at most 10,000 */
     unsigned most_tasks;   /* rows in one answer of /tasks.json; 0: 1,000; at most 10,000 */
     int *port;             /* gets the port that it listens on; may be NULL */
 } weft_console_options;
@@ -39,7 +39,7 @@ WEFT_API int weft_console_start_sized(const weft_console_options *options, size_
  * answers and connections are limited. Who asks must do so by an address or as "localhost", so that no page of somebody else's gets anything.
  * The detached strand "weft console" of that runtime ends it. Without memory for that strand's stack it ends at once.
  * Returns: 0; WEFT_EINVAL (an address that is none, or not of the loopback without any_address); WEFT_EADDRINUSE, WEFT_EACCES …; WEFT_ENORUNTIME; WEFT_ECANCELED (it is shutting
- *          down); WEFT_ENOMEM. **awaits** until it listens.
+ *          down); WEFT_EDEADLK (nothing can wait here); WEFT_ENOTSUP (a forked child's copy); WEFT_ENOMEM. **awaits** until it listens.
  */
 static inline int weft_console_start_with(const weft_console_options *options)
 {

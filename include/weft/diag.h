@@ -123,7 +123,8 @@ typedef struct weft_task_info {
 /**
  * Call @visit(@arg, info) for every live task of @rt (NULL: the current one) in no order, until it returns nonzero. Tasks that begin or end meanwhile may be met or not.
  * A million tasks take some 50 ms. @visit may do anything but stop the runtime.
- * Returns: what @visit returned last (0: all were visited), WEFT_EINVAL or WEFT_ENORUNTIME.
+ * Returns: what @visit returned last (0: all were visited), WEFT_EINVAL, WEFT_ENORUNTIME, WEFT_ENOMEM (not all were: those in the program's memory are copied first), or
+ *          WEFT_ENOTSUP in a forked child.
  */
 WEFT_API int weft_tasks_visit(weft_runtime *rt, int (*visit)(void *arg, const weft_task_info *info), void *arg);
 
@@ -136,10 +137,13 @@ WEFT_API int weft_task_info_object(const weft_task_info *info, char *out, size_t
 /* ---- the dump ----------------------------------------------------------------------------------------------- */
 
 /**
- * Write workers, counters and every task to @to: those that wait at the same place grouped, each group with the backtrace of one of its strands, the largest last, and the
- * running and queued first. Backtraces have names and lines if libdw (elfutils) is installed, else addresses.
- * A strand is held still for its backtrace, some 100 µs: if it is woken meanwhile it runs afterwards.
- * Returns 0, WEFT_EINVAL, WEFT_ENORUNTIME, WEFT_ENOMEM, or the system's code if @to took less.
+ * Write workers, counters and every task to @to: those that run, each with its worker's backtrace; those that are queued; those that wait. Of the first two so many are listed,
+ * and the rest is counted. Strands that wait for the same thing at the same place are a group, with a few examples and the backtrace of one; stackless tasks by their names.
+ * First come those that wait for locks, then those that wait for what other tasks do, then those that wait for the world (descriptors, the clock, signals …); among
+ * equals the group whose oldest has waited longest. Backtraces have names and lines if libdw (elfutils) is installed, else addresses.
+ * A strand is held still for its backtrace, some 100 µs: if it is woken meanwhile it runs afterwards. The text is written in one piece when it is complete; dumps are made
+ * one at a time in the process.
+ * Returns 0, WEFT_EINVAL, WEFT_ENORUNTIME, WEFT_ENOMEM, the system's code if @to took less, or WEFT_ENOTSUP in a forked child.
  */
 WEFT_API int weft_dump(weft_runtime *rt, FILE *to);
 
