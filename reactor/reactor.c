@@ -171,7 +171,9 @@ void wf_reactor_park(wf_reactor *r, int64_t until)
 {
     wf_spin_lock(&r->held); /* another may be giving it a turn: that is short */
     if (fall_asleep(r)) {
+        r->sleeps = r->awake != NULL;
         wait_until(r, until);
+        r->sleeps = false;
         int64_t now = wf_now();
         r->loop_turned = now;
         wf_store_rlx(&r->last_turn, now);

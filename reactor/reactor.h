@@ -46,10 +46,16 @@ typedef struct wf_reactor {
     void *backend;                                     /* held: the backend's own */
     void (*told)(void *teller, int fd, uint64_t bits); /* constant: hears of each event before those who wait for it do; or NULL */
     void *teller;
+    void (*awake)(void *teller); /* constant: hears that a sleep is over before those who wait do; or NULL */
+    bool sleeps;                 /* held: … and is still to hear that */
 } wf_reactor;
 
-static inline void wf_reactor_tell(const wf_reactor *r, const wf_source *s, uint64_t bits)
+static inline void wf_reactor_tell(wf_reactor *r, const wf_source *s, uint64_t bits)
 {
+    if (wf_unlikely(r->sleeps)) {
+        r->sleeps = false;
+        r->awake(r->teller);
+    }
     WF_PROBE2(ready, wf_load_rlx(&s->fd), bits);
     if (wf_unlikely(r->told != NULL))
         r->told(r->teller, wf_load_rlx(&s->fd), bits);

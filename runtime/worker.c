@@ -510,6 +510,9 @@ WEFT_NORETURN static void loop_panic(wf_exec *self, const char *text)
 
 static const wf_exec_ops loop_ops = {.interruption = no_interruption, .panic = loop_panic};
 
+/* What the events of a sleep wake is queued now, and not since it fell asleep. */
+static void woke_up(void *worker) { wf_worker_note_time(worker, wf_now_coarse()); }
+
 int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
 {
     memset(w, 0, sizeof *w);
@@ -540,6 +543,7 @@ int wf_worker_open(wf_worker *w, weft_runtime *rt, unsigned index)
         return err;
     w->reactor.told = rt->options.hooks.ready ? wf_watch_ready : NULL;
     w->reactor.teller = w;
+    w->reactor.awake = woke_up;
     return 0;
 }
 

@@ -180,6 +180,89 @@ Test(registry, ages_are_real_where_the_clock_is_paused)
     cr_assert_eq(weft_run_with(&options, ages, &options, NULL), 0);
 }
 
+/* Two that wait for the same socket, in both its directions; when that is hung up, the first to run keeps the only worker. */
+typedef struct both_ways {
+    int fds[2];
+    weft_stream *stream;
+    weft_task *tasks[2];
+    atomic_int back;
+    atomic_bool go;
+    char lots[1 << 20];
+} both_ways;
+
+static void *read_and_stay(void *arg)
+{
+    both_ways *b = arg;
+    char byte;
+    cr_assert_leq(weft_read(b->stream, &byte, 1), 0);
+    b->back++;
+    SPIN_UNTIL(b->go);
+    return NULL;
+}
+
+static void *write_and_stay(void *arg)
+{
+    both_ways *b = arg;
+    while (weft_write(b->stream, b->lots, sizeof b->lots) > 0)
+        ;
+    b->back++;
+    SPIN_UNTIL(b->go);
+    return NULL;
+}
+
+static void *go_both_ways(void *arg)
+{
+    both_ways *b = arg;
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b->fds), 0);
+    cr_assert_eq(weft_stream_from_fd(&b->stream, b->fds[0]), 0);
+    cr_assert_eq(weft_spawn(&b->tasks[0], read_and_stay, b), 0);
+    cr_assert_eq(weft_spawn(&b->tasks[1], write_and_stay, b), 0);
+    expect(b->tasks[0], "the reader", "read", "*");
+    expect(b->tasks[1], "the writer", "write", "*");
+    return NULL;
+}
+
+static void *come_back(void *arg)
+{
+    both_ways *b = arg;
+    for (int i = 0; i < 2; i++)
+        let_end(b->tasks[i], "one of both");
+    weft_close(b->stream);
+    return NULL;
+}
+
+static int64_t unseen_for(weft_runtime *rt)
+{
+    weft_worker_metrics_t m;
+    cr_assert_eq(weft_worker_metrics(rt, 0, &m), 0);
+    return m.parked ? m.seen_ns : 0;
+}
+
+Test(registry, what_wakes_a_sleeping_worker_is_queued_since_then)
+{
+    weft_options options = {.workers = 1};
+    both_ways *b = calloc(1, sizeof *b);
+    weft_runtime *rt;
+    int queued = 0;
+    cr_assert_eq(weft_runtime_create(&rt, &options), 0);
+    cr_assert_eq(weft_block_on(rt, go_both_ways, b, NULL), 0);
+    SPIN_UNTIL(unseen_for(rt) > 400 * WEFT_MS);
+    int64_t before = real_now();
+    close(b->fds[1]);
+    SPIN_UNTIL(b->back == 1);
+    for (int i = 0; i < 2; i++) {
+        sight s = {.id = weft_task_id(b->tasks[i])};
+        cr_assert_eq(weft_tasks_visit(rt, find_sight, &s), 1);
+        cr_assert_leq(s.info.since, real_now() - before + ABOUT, "%s", weft_task_state_name(s.info.state));
+        queued += s.info.state == WEFT_TASK_SCHEDULED;
+    }
+    cr_assert_eq(queued, 1);
+    b->go = true;
+    cr_assert_eq(weft_block_on(rt, come_back, b, NULL), 0);
+    cr_assert_eq(weft_runtime_destroy(rt), 0);
+    free(b);
+}
+
 /* A task that has its result, and is on its way out: what it drops takes its time. */
 typedef struct last_words {
     weft_future base;
