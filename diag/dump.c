@@ -66,10 +66,11 @@ static void print_details(FILE *to, const weft_task_info *info)
 static void print_object(dump *d, const weft_task_info *info)
 {
     char object[256], holder[128];
-    if (weft_task_info_object(info, object, sizeof object) > 0)
-        fprintf(d->to, ", %s", object);
+    bool any = weft_task_info_object(info, object, sizeof object) > 0;
     wf_holders_text(&d->holders, info, holder, sizeof holder);
-    fputs(holder, d->to);
+    wf_one_line(object); /* it may be the path of a socket */
+    wf_one_line(holder);
+    fprintf(d->to, "%s%s%s", any ? ", " : "", object, holder);
 }
 
 /* ---- workers ------------------------------------------------------------------------------------------------- */

@@ -69,6 +69,7 @@ void wf_say(weft_runtime *rt, weft_log_level level, const char *task, const wf_f
     va_start(args, fmt);
     vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    wf_one_line(line);
     char *text = frames && frames->count > 0 ? with_frames(line, frames) : NULL;
     wf_log_text(rt, level, task, text ? text : line);
     free(text);

@@ -2,6 +2,7 @@
 #include <base/clock.h>
 #include <base/cpus.h>
 #include <base/scope.h>
+#include <ctype.h>
 #include <runtime/layout.h>
 #include <runtime/monitor.h>
 #include <runtime/runtime.h>
@@ -94,6 +95,14 @@ void wf_log_text(weft_runtime *rt, weft_log_level level, const char *task, const
         fprintf(stderr, "weft: %s\n", text);
 }
 
+/* Names in it are the program's, or even its clients'. */
+void wf_one_line(char *text)
+{
+    for (; *text; text++)
+        if (iscntrl((unsigned char)*text))
+            *text = '?';
+}
+
 void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char *fmt, ...)
 {
     char text[512];
@@ -101,6 +110,7 @@ void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    wf_one_line(text);
     wf_log_text(rt, level, task, text);
 }
 

@@ -168,6 +168,8 @@ wf_reactor *wf_reactor_here(weft_runtime *rt, const wf_exec *exec);
 /* @task: its name, or "". The first is for one line, the second for a text of any length. */
 void wf_log(weft_runtime *rt, weft_log_level level, const char *task, const char *fmt, ...) WEFT_PRINTF(4, 5);
 void wf_log_text(weft_runtime *rt, weft_log_level level, const char *task, const char *text);
+/* Control characters become "?": it breaks no lines, and does not speak to a terminal. */
+void wf_one_line(char *text);
 
 /* The service made by @create if @slot is still empty. Created under the runtime's lock; NULL: out of memory or shutting down. */
 wf_service *wf_runtime_service(weft_runtime *rt, wf_service *(*create)(weft_runtime *rt, int *err),

@@ -522,6 +522,41 @@ Test(dump, a_name_stays_on_its_line)
     destroy(rt);
 }
 
+static void *holds_under_a_bad_name(void *mutex)
+{
+    weft_set_name("who\n\033[2Jholds");
+    weft_mutex_lock(mutex);
+    weft_sleep(WEFT_FOREVER);
+    weft_mutex_unlock(mutex);
+    return NULL;
+}
+
+static void *waits_for_it(void *mutex)
+{
+    weft_mutex_lock(mutex);
+    weft_mutex_unlock(mutex);
+    return NULL;
+}
+
+/* Broken: with the one who waits it was printed as it was. */
+Test(dump, the_name_of_a_holder_stays_on_its_line)
+{
+    weft_mutex mutex = WEFT_MUTEX_INIT;
+    weft_runtime *rt = create(1);
+    weft_task *holds = spawn_named(rt, "", holds_under_a_bad_name, &mutex);
+    SPIN_UNTIL(is_idle(holds));
+    weft_task *waits = spawn_named(rt, "", waits_for_it, &mutex);
+    SPIN_UNTIL(is_idle(waits));
+    char *text = dump_of(rt, 0);
+    has(text, "\"who??[2Jholds\"");
+    cr_assert_null(strstr(text, "\033"), "%s", text);
+    free(text);
+    weft_abort(holds);
+    cr_assert_eq(weft_join(holds, NULL), WEFT_EABORTED);
+    cr_assert_eq(weft_join(waits, NULL), 0);
+    destroy(rt);
+}
+
 /* ---- meanwhile ----------------------------------------------------------------------------------------------- */
 
 static weft_runtime *looked_at;

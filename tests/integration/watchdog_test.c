@@ -211,6 +211,31 @@ WF_TEST_WORKERS(watchdog, a_long_queue_of_short_tasks_is_not_reported)
     cr_assert_eq(weft_run_with(&options, queue_root, &s, NULL), 0);
 }
 
+/* ---- names --------------------------------------------------------------------------------------------------- */
+
+static void *loop_by_a_bad_name(void *arg)
+{
+    SPIN_UNTIL(said(arg, "bad") > 0);
+    return NULL;
+}
+
+static void *bad_root(void *arg)
+{
+    cr_assert_eq(weft_join(start("bad\n\x1b[2Jname", loop_by_a_bad_name, arg), NULL), 0);
+    return NULL;
+}
+
+/* Broken: what a client had himself called was written to the terminal as it was. */
+WF_TEST_WORKERS(watchdog, a_name_breaks_no_line_of_the_log)
+{
+    static log_text s = LOG_TEXT_INIT;
+    weft_options options = watched(workers, &s);
+    cr_assert_eq(weft_run_with(&options, bad_root, &s, NULL), 0);
+    cr_assert_geq(said(&s, "task \"bad??[2Jname\" (#"), 1, "%s", s.text);
+    cr_assert_eq(said(&s, "\x1b"), 0);
+    cr_assert_eq(said(&s, "bad\n"), 0);
+}
+
 /* ---- blocking ------------------------------------------------------------------------------------------------ */
 
 typedef struct blocker {
