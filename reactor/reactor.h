@@ -50,7 +50,15 @@ typedef struct wf_reactor {
     bool sleeps;                 /* held: … and is still to hear that */
 } wf_reactor;
 
-static inline void wf_reactor_tell(wf_reactor *r, const wf_source *s, uint64_t bits)
+/* An event of an earlier life, which nobody waits for any more, is not told: the descriptor that is there now may be another. */
+static inline void wf_reactor_tell_hook(const wf_reactor *r, wf_source *s, uint16_t generation, uint64_t bits)
+{
+    int fd = wf_load_acq(&s->fd);
+    if (fd >= 0 && wf_src_generation(wf_load_acq(&s->word)) == generation)
+        r->told(r->teller, fd, bits);
+}
+
+static inline void wf_reactor_tell(wf_reactor *r, wf_source *s, uint16_t generation, uint64_t bits)
 {
     if (wf_unlikely(r->sleeps)) {
         r->sleeps = false;
@@ -58,7 +66,7 @@ static inline void wf_reactor_tell(wf_reactor *r, const wf_source *s, uint64_t b
     }
     WF_PROBE2(ready, wf_load_rlx(&s->fd), bits);
     if (wf_unlikely(r->told != NULL))
-        r->told(r->teller, wf_load_rlx(&s->fd), bits);
+        wf_reactor_tell_hook(r, s, generation, bits);
 }
 
 /* Returns 0 or a negative code with nothing left behind. */

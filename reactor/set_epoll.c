@@ -55,8 +55,9 @@ static void deliver(wf_reactor *r, const struct epoll_event *event)
     if (!s)
         return; /* the bell: waking up was all it wanted */
     uint64_t bits = deliverable(event->events);
-    wf_reactor_tell(r, s, bits);
-    wf_source_deliver(s, (uint16_t)(data >> GENERATION_SHIFT), bits);
+    uint16_t generation = (uint16_t)(data >> GENERATION_SHIFT);
+    wf_reactor_tell(r, s, generation, bits);
+    wf_source_deliver(s, generation, bits);
 }
 
 /* One batch a turn: with more than that ready, the tasks of the first come to run before the next is fetched. */

@@ -101,7 +101,7 @@ static void deliver(watch *w, uint64_t bits)
     of(r)->last = w;
     of(r)->last_bit = bits;
     wf_count(&r->events, 1);
-    wf_reactor_tell(r, w->source, bits);
+    wf_reactor_tell(r, w->source, w->generation, bits);
     wf_source_deliver(w->source, w->generation, bits);
 }
 

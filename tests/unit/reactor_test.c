@@ -76,3 +76,32 @@ Test(reactor, who_sleeps_is_woken_by_the_bell)
     cr_assert_eq(pthread_join(ringer, NULL), 0);
     close_one(&r);
 }
+
+typedef struct hearer {
+    int times, fd;
+    uint64_t bits;
+} hearer;
+
+static void hear(void *arg, int fd, uint64_t bits)
+{
+    hearer *h = arg;
+    h->times++;
+    h->fd = fd;
+    h->bits = bits;
+}
+
+Test(reactor, an_event_of_a_descriptor_that_was_closed_is_told_to_nobody)
+{
+    hearer h = {.times = 0};
+    wf_reactor r = {.told = hear, .teller = &h};
+    wf_source s = {.fd = {7}, .word = {UINT64_C(3) << WF_SRC_GENERATION_SHIFT}};
+    wf_reactor_tell(&r, &s, 2, WF_SRC_RRDY);
+    cr_assert_eq(h.times, 0, "its place is another's");
+    wf_reactor_tell(&r, &s, 3, WF_SRC_RRDY);
+    cr_assert_eq(h.times, 1);
+    cr_assert_eq(h.fd, 7);
+    cr_assert_eq(h.bits, WF_SRC_RRDY);
+    wf_store_rlx(&s.fd, -1);
+    wf_reactor_tell(&r, &s, 3, WF_SRC_RRDY);
+    cr_assert_eq(h.times, 1, "it is just being closed");
+}
