@@ -61,6 +61,13 @@ static void visit_shelf(weft_runtime *rt, unsigned shelf, visit *v)
     free(c.infos);
 }
 
+/* A task of it is enough to keep it. And it may panic in @fn: then nobody would say that it has looked. */
+static bool is_mine(const weft_runtime *rt)
+{
+    const wf_exec *exec = wf_exec_peek();
+    return exec && exec->task && exec->rt == rt;
+}
+
 int weft_tasks_visit(weft_runtime *rt, int (*fn)(void *arg, const weft_task_info *info), void *arg)
 {
     rt = rt ? rt : weft_runtime_current();
@@ -68,13 +75,17 @@ int weft_tasks_visit(weft_runtime *rt, int (*fn)(void *arg, const weft_task_info
         return WEFT_EINVAL;
     if (!rt)
         return WEFT_ENORUNTIME;
+    bool mine = is_mine(rt);
     if (!wf_runtime_look_begin(rt))
         return WEFT_ENOTSUP;
+    if (mine)
+        wf_runtime_look_end(rt);
     visit v = {.fn = fn, .arg = arg, .now = wf_now()};
     wf_registry_walk_headers(rt, visit_one, &v);
     for (unsigned i = 0; i < WF_SHELVES && v.verdict == 0; i++)
         visit_shelf(rt, i, &v);
-    wf_runtime_look_end(rt);
+    if (!mine)
+        wf_runtime_look_end(rt);
     return v.verdict;
 }
 
