@@ -183,9 +183,10 @@ static bool looks_dead(wf_deadlock *d, uint64_t polls, uint64_t quiet)
         return false;
     if (!all_threads_are_quiet(d, quiet))
         return false;
-    /* Whatever comes, without a poll it is not found to wait for something else. */
-    d->settled = !all_tasks_wait_inside(rt);
-    return !d->settled && is_still(rt, polls) && wf_exec_quiet() == quiet;
+    bool inside = wf_load_acq(&rt->lookers) == 0 && all_tasks_wait_inside(rt);
+    /* Whatever comes, without a poll it is not found to wait for something else: unless somebody looks, who holds tasks still. */
+    d->settled = !inside && wf_load_acq(&rt->lookers) == 0;
+    return inside && is_still(rt, polls) && wf_exec_quiet() == quiet;
 }
 
 void wf_deadlock_look(wf_deadlock *d)

@@ -13,7 +13,6 @@
 #include <diag/sample.h>
 #include <errno.h>
 #include <runtime/runtime.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -30,7 +29,6 @@ static struct {
     const weft_task *task; /* the answer */
     wf_frozen frozen;
 } request;
-static sem_t answered; /* posted once for each answer, late ones too */
 
 static wf_mutex lock = WF_MUTEX_INIT;
 static unsigned users WF_GUARDED_BY(lock);
@@ -61,7 +59,6 @@ static void answer(const void *context)
             return;
     copy(context);
     wf_store_rel(&request.state, DONE); /* [SAMPLE] release: the copy */
-    sem_post(&answered);
 }
 
 static void chain(int number, siginfo_t *info, void *context)
@@ -109,12 +106,8 @@ static bool restore(void)
     return false;
 }
 
-static void init_once(void) { sem_init(&answered, 0, 0); }
-
 int wf_sample_install(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, init_once);
     wf_mutex_lock(&lock);
     int code = users == 0 && !buried ? install() : 0;
     users += code == 0;
@@ -146,16 +139,13 @@ static bool interrupt(int thread)
     return syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread, SIGURG, &info) == 0;
 }
 
+/* A handler takes some microseconds; to be told by it would take a way to tell that is safe in handlers, and goes by the monotonic clock. */
 static void wait_for_answer(void)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += PATIENCE_MS * 1000 * 1000;
-    until.tv_sec += until.tv_nsec / WEFT_SEC;
-    until.tv_nsec %= WEFT_SEC;
-    while (wf_load_acq(&request.state) != DONE) /* a post may be that of an answer that came late */
-        if (sem_timedwait(&answered, &until) != 0 && errno != EINTR)
-            return;
+    const struct timespec moment = {.tv_nsec = 50 * 1000};
+    int64_t until = wf_now() + PATIENCE_MS * WEFT_MS;
+    while (wf_load_acq(&request.state) != DONE && wf_now() < until)
+        nanosleep(&moment, NULL);
 }
 
 /* True: nobody answers any more. */
