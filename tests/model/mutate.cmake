@@ -44,7 +44,7 @@ set(played ${SOURCE}/${scenes}/${scene}.c)
 if(file STREQUAL "${scenes}/${scene}.c")
   set(played ${WORK}/${file})
 endif()
-execute_process(COMMAND ${CC} ${FLAGS} -w -I${WORK} -I${SOURCE} -I${SOURCE}/include -I${SOURCE}/${scenes}
+execute_process(COMMAND ${CC} ${FLAGS} -g0 -w -I${WORK} -I${SOURCE} -I${SOURCE}/include -I${SOURCE}/${scenes}
   -c ${played} -o ${WORK}/scene.o COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${CC} -no-pie -pthread ${WORK}/scene.o ${OBJECTS} -o ${WORK}/scene COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND ${WORK}/scene ${only} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE out)
