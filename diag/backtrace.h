@@ -6,7 +6,7 @@
 #define WF_BACKTRACE_H
 
 #include <runtime/registry.h>
-#include <runtime/sampled.h>
+#include <runtime/monitor.h>
 #include <stdio.h>
 
 enum { WF_FRAMES_MOST = 64 };

@@ -6,6 +6,8 @@
 #include <runtime/strand.h>
 #include <stdio.h>
 #include <sync/waiters.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 static int find(const wf_holders *h, const weft_task_info *info)
 {
@@ -17,12 +19,20 @@ static int find(const wf_holders *h, const weft_task_info *info)
     return -1;
 }
 
+/* The mutex may be gone by now: so the kernel copies it, for which there is no wrong address. 0: nobody has it, or it cannot be told. */
+static uintptr_t owner_of(uint64_t mutex)
+{
+    weft_mutex copy;
+    struct iovec to = {&copy, sizeof copy}, from = {(void *)(uintptr_t)mutex, sizeof copy};
+    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)sizeof copy ? wf_mutex_owner(&copy) : 0;
+}
+
 void wf_holders_ask(wf_holders *h, const weft_task_info *info)
 {
     if (info->wait_ != WF_WAIT_MUTEX || find(h, info) >= 0 || h->count == WF_HOLDERS_MOST)
         return;
     h->of[h->count].mutex = info->object_;
-    h->of[h->count].owner = wf_mutex_owner((const weft_mutex *)(uintptr_t)info->object_);
+    h->of[h->count].owner = owner_of(info->object_);
     h->of[h->count].id = 0;
     h->count++;
 }

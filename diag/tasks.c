@@ -20,7 +20,6 @@ typedef struct visit {
     int64_t now;
     int verdict;           /* nonzero: no more */
     weft_task_info *infos; /* copies, or NULL */
-    bool looks;            /* it keeps the runtime; else a task of that does, who visits */
 } visit;
 
 static void visit_one(weft_task *task, void *arg)
@@ -79,15 +78,7 @@ static void end_visit(void *arg)
 {
     visit *v = arg;
     free(v->infos);
-    if (v->looks)
-        wf_runtime_look_end(v->rt);
-}
-
-/* A task of it is enough to keep it. */
-static bool is_mine(const weft_runtime *rt)
-{
-    const wf_exec *exec = wf_exec_peek();
-    return exec && exec->task && exec->rt == rt;
+    wf_runtime_look_end(v->rt);
 }
 
 int weft_tasks_visit(weft_runtime *rt, int (*fn)(void *arg, const weft_task_info *info), void *arg)
@@ -97,12 +88,9 @@ int weft_tasks_visit(weft_runtime *rt, int (*fn)(void *arg, const weft_task_info
         return WEFT_EINVAL;
     if (!rt)
         return WEFT_ENORUNTIME;
-    bool mine = is_mine(rt);
     if (!wf_runtime_look_begin(rt))
         return WEFT_ENOTSUP;
-    if (mine)
-        wf_runtime_look_end(rt);
-    visit v = {.rt = rt, .fn = fn, .arg = arg, .now = wf_now(), .looks = !mine};
+    visit v = {.rt = rt, .fn = fn, .arg = arg, .now = wf_now()};
     bool deferred = weft_defer(end_visit, &v) == 0;
     visit_all(&v);
     if (deferred)

@@ -6,7 +6,6 @@
 #include <runtime/layout.h>
 #include <runtime/monitor.h>
 #include <runtime/runtime.h>
-#include <runtime/sampled.h>
 #include <runtime/strand.h>
 #include <runtime/taker.h>
 #include <signal.h>
@@ -461,14 +460,13 @@ static void ring(weft_waker *self) { ring_by_ref(self); }
 static void ring_drop(weft_waker *self) { (void)self; }
 static const weft_waker_ops ring_ops = {.clone = ring_clone, .wake = ring, .wake_by_ref = ring_by_ref, .drop = ring_drop};
 
-/* False: it has ended already. */
+/* False: it has ended already, and nobody is woken. */
 static bool wake_when_done(weft_task *task, weft_waker waker)
 {
     if (wf_state_join_lock(&task->state) != WF_JOIN_LOCKED)
         return false;
     task->joiner = waker;
-    wf_state_join_unlock(&task->state, true);
-    return true;
+    return wf_state_join_unlock(&task->state, true) == WF_JOIN_SET;
 }
 
 /* Without an end the runtime was abandoned, and nobody will poll it again. */

@@ -1,12 +1,14 @@
-/* sampled.h - what the runtime asks of diag/, which stands above it: that its workers can be interrupted, to see where they are. */
+/* sampled.h - a worker that may be interrupted, to see where it is: its thread leaves SIGURG open, and says where its stack is. Who interrupts is
+ * diag/sample.h. */
 #ifndef WF_SAMPLED_H
 #define WF_SAMPLED_H
 
-#include <runtime/runtime.h>
+#include <runtime/worker.h>
 
-/* Let the worker threads of @rt be interrupted from now on, and undo that. Called before its threads start, and after they have ended. Nothing, and 0, for
- * one that is not to be sampled. Returns 0, or the system's negative code. */
-int wf_backtrace_prepare(weft_runtime *rt);
-void wf_backtrace_unprepare(weft_runtime *rt);
+/* The calling thread becomes @w. Nothing if its runtime is not to be sampled. Not without a stack for the handler, as a strand's may be small. @frame: above all
+ * that the worker does. */
+void wf_sampled_enter(wf_worker *w, const void *frame);
+/* … and ceases to be it. */
+void wf_sampled_leave(wf_worker *w);
 
 #endif

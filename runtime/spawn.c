@@ -4,9 +4,9 @@
  * ways: without options from a task of the same runtime, where most of the questions have answers that the compiler knows, and any other. */
 #include <base/clock.h>
 #include <runtime/group.h>
-#include <runtime/watch.h>
 #include <runtime/runtime.h>
 #include <runtime/storage.h>
+#include <runtime/watch.h>
 #include <string.h>
 
 enum { SPARE_AT_BIRTH = 64, SMALLEST_STACK = 16 * 1024, LARGEST_STACK = 1 << 30 };
@@ -164,7 +164,7 @@ WF_NOINLINE static void unborn(weft_task *task, wf_worker *w)
 {
     if (task->extra)
         wf_task_extra_free(task);
-    if (!(wf_task_is(task, WF_TASK_STORAGE)))
+    if (!wf_task_is(task, WF_TASK_STORAGE))
         wf_header_put(task, w ? &w->headers : NULL);
 }
 

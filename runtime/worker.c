@@ -3,6 +3,7 @@
  * Decides where tasks are queued and which comes next; how one is polled is task.c's business, who sleeps and wakes is idle.c's. */
 #include <base/clock.h>
 #include <runtime/runtime.h>
+#include <runtime/sampled.h>
 #include <runtime/strand.h>
 #include <runtime/watch.h>
 #include <stdio.h>
@@ -560,55 +561,13 @@ void wf_worker_note_awake(wf_worker *w, int64_t now) { wf_note(&w->rest, wf_note
 
 void wf_worker_note_asleep(wf_worker *w, int64_t now) { wf_note(&w->rest, wf_noted(&w->rest) + now); }
 
-/* Asked for seldom: of a main thread it takes a reading of all maps. */
-static bool find_thread_stack(wf_worker *w)
-{
-    pthread_attr_t attr;
-    void *low = NULL;
-    size_t size = 0;
-    if (w->thread_low && pthread_equal(w->thread_known, pthread_self()))
-        return true;
-    w->thread_known = pthread_self();
-    w->thread_low = 0;
-    if (pthread_getattr_np(pthread_self(), &attr) != 0)
-        return false;
-    if (pthread_attr_getstack(&attr, &low, &size) == 0)
-        w->thread_low = (uintptr_t)low;
-    pthread_attr_destroy(&attr);
-    return w->thread_low != 0;
-}
-
-/* From now on it may be interrupted: see diag/sample.h. Not without a stack for the handler, as a strand's may be small. @frame: above all that the
- * worker does. */
-static void open_to_samples(wf_worker *w, const void *frame)
-{
-    sigset_t urgent;
-    if (!w->rt->sampled || !find_thread_stack(w))
-        return;
-    w->thread_high = (uintptr_t)frame;
-    sigemptyset(&urgent);
-    sigaddset(&urgent, SIGURG);
-    pthread_sigmask(SIG_UNBLOCK, &urgent, NULL);
-}
-
-/* Whose mask it was gets it back afterwards. */
-static void close_to_samples(wf_worker *w)
-{
-    sigset_t urgent;
-    if (!w->rt->sampled)
-        return;
-    sigemptyset(&urgent);
-    sigaddset(&urgent, SIGURG);
-    pthread_sigmask(SIG_BLOCK, &urgent, NULL);
-}
-
 void wf_worker_enter(wf_worker *w)
 {
     wf_ctx_init_thread(&w->ctx);
     bool has_stack = wf_segv_thread_enter(&w->segv) == 0;
     wf_exec_set(&w->exec);
     if (has_stack)
-        open_to_samples(w, __builtin_frame_address(0));
+        wf_sampled_enter(w, __builtin_frame_address(0));
     wf_note(&w->thread_id, (int)syscall(SYS_gettid));
     wf_worker_note_awake(w, wf_now());
 }
@@ -618,7 +577,6 @@ void wf_worker_leave(wf_worker *w)
     wf_worker_note_asleep(w, wf_now());
     wf_note(&w->polling, NULL);
     wf_note(&w->thread_id, 0);
-    close_to_samples(w);
+    wf_sampled_leave(w);
     wf_segv_thread_leave(&w->segv);
-    (void)w;
 }

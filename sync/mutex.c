@@ -7,8 +7,6 @@
  * panic of its holder, after which nobody could ever lock it again. */
 #include <runtime/task.h>
 #include <sync/waiters.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 enum { LOCKED = 1, AWAITED = 2 };
 
@@ -71,13 +69,7 @@ static bool is_mine(const weft_mutex *m, const wf_exec *exec)
     return false;
 }
 
-/* Read by the kernel, for which there is no wrong address. */
-uintptr_t wf_mutex_owner(const weft_mutex *m)
-{
-    uintptr_t owner = 0;
-    struct iovec to = {&owner, sizeof owner}, from = {(void *)(uintptr_t)&m->owner_, sizeof owner};
-    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)sizeof owner ? owner : 0;
-}
+uintptr_t wf_mutex_owner(const weft_mutex *copy) { return copy->owner_; }
 
 bool wf_mutex_owner_is(uintptr_t owner, const weft_task *task, const wf_body *body)
 {

@@ -76,8 +76,8 @@ void wf_waiter_insist(wf_waiter *w, const char *what);
 /* A panic in @call, unless the caller holds @m: see mutex.c. */
 void wf_mutex_must_be_mine(const weft_mutex *m, const char *call);
 
-/* For people who watch: who holds the mutex at @m, to be compared only; 0: nobody, or it cannot be told. The mutex may be gone. */
-uintptr_t wf_mutex_owner(const weft_mutex *m);
+/* For people who watch: who held the mutex of which @copy is one, to be compared only; 0: nobody. */
+uintptr_t wf_mutex_owner(const weft_mutex *copy);
 /* Is that one @task, by its record @body or by itself? Neither is looked into. */
 bool wf_mutex_owner_is(uintptr_t owner, const weft_task *task, const wf_body *body);
 

@@ -9,7 +9,7 @@ WEFT_BEGIN_DECLS
 /** Why a poll of a task is over. */
 typedef enum weft_left {
     WEFT_LEFT_WAITING, /* it waits for something */
-    WEFT_LEFT_READY,   /* it yielded, or lets the task run first that it waits for: it is polled again soon */
+    WEFT_LEFT_READY,   /* it yielded: it is polled again soon */
     WEFT_LEFT_ENDED,   /* it has ended; the end hook follows */
 } weft_left;
 

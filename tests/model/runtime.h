@@ -87,6 +87,8 @@ void wf_watch_poll_begin(wf_worker *w, weft_task *task) { (void)w, (void)task; }
 void wf_watch_poll_end(wf_worker *w, weft_task *task, weft_left left) { (void)w, (void)task, (void)left; }
 void wf_watch_end(wf_worker *w, weft_task *task) { (void)w, (void)task; }
 void wf_watch_park(wf_worker *w) { (void)w; }
+void wf_sampled_enter(wf_worker *w, const void *frame) { (void)w, (void)frame; }
+void wf_sampled_leave(wf_worker *w) { (void)w; }
 void wf_watch_unpark(wf_worker *w) { (void)w; }
 void wf_watch_open(wf_worker *w) { (void)w; }
 void wf_watch_count_long(wf_worker *w, uint64_t cycles) { (void)w, (void)cycles; }
